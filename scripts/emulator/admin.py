@@ -1,0 +1,71 @@
+"""What the command line and tests ask of a running emulator, under a host name of its own. Azure has none of this."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict
+from typing import Any
+
+from emulator.core import Call, Route
+from emulator.errors import AzureError
+
+HOST = "emulator.localhost"
+
+
+def _let_in(call: Call) -> None:
+    secret = (call.cloud.home / "admin_secret").read_text().strip()
+    if not hmac.compare_digest(call.request.headers.get("x-emulator-secret", ""), secret):
+        raise AzureError(401, "Unauthorized", "The emulator's own routes need its secret; use the command line.")
+
+
+async def status(call: Call) -> dict[str, Any]:
+    _let_in(call)
+    cloud = call.cloud
+    return {"documents": cloud.store.counts(), "processes": cloud.children.names(), "faults": cloud.faults.listing(), "settings": asdict(cloud.settings)}
+
+
+async def add_fault(call: Call) -> dict[str, Any]:
+    _let_in(call)
+    try:
+        return asdict(call.cloud.faults.add(**call.body))
+    except TypeError as error:
+        raise AzureError(400, "BadFault", str(error)) from error
+
+
+async def clear_faults(call: Call) -> dict[str, Any]:
+    _let_in(call)
+    call.cloud.faults.clear()
+    return {}
+
+
+async def set_knob(call: Call) -> dict[str, Any]:
+    _let_in(call)
+    try:
+        call.cloud.settings.set(call.params["name"], str(call.body["value"]))
+    except ValueError as error:
+        raise AzureError(400, "BadSetting", str(error)) from error
+    return asdict(call.cloud.settings)
+
+
+async def add_identity(call: Call) -> dict[str, Any]:
+    """An application with federated credentials and roles: what an Entra administrator does beforehand."""
+    _let_in(call)
+    from emulator.arm import roles
+    from emulator.entra import models
+
+    body = call.body
+    application = models.create_application(call.cloud, body["name"], client_id=body.get("client_id"), secret=body.get("secret"))
+    for subject in body.get("subjects", []):
+        models.add_federated_credential(call.cloud, application, body["issuer"], subject, "api://AzureADTokenExchange")
+    for grant in body.get("roles", []):
+        roles.assign(call.cloud, application["oid"], grant["role"], grant["scope"])
+    return {"client_id": application["appId"], "oid": application["oid"]}
+
+
+ROUTES = [
+    Route("GET", HOST, "/status", status, auth="none", doc="What it holds and runs"),
+    Route("POST", HOST, "/faults", add_fault, auth="none", doc="Ask for a fault"),
+    Route("DELETE", HOST, "/faults", clear_faults, auth="none", doc="No more faults"),
+    Route("PUT", HOST, "/settings/{name}", set_knob, auth="none", doc="Turn a knob"),
+    Route("POST", HOST, "/identities", add_identity, auth="none", doc="Make an application with federated credentials and roles"),
+]

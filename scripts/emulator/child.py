@@ -1,0 +1,40 @@
+"""Runs one command in a process group of its own and ends the group when the emulator is gone.
+
+Started as ``python -I -S child.py COMMAND...`` with a pipe from the emulator as standard input. A byte ``T`` asks the group to end, ``K`` kills it,
+and the end of the pipe (the emulator died, by whatever signal) kills it too. No other way survives a SIGKILL of the emulator on every Unix.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+
+def main() -> int:
+    control = os.dup(0)
+    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True)
+
+    def send(number: int) -> None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def listen() -> None:
+        while True:
+            order = os.read(control, 1)
+            send(signal.SIGTERM if order == b"T" else signal.SIGKILL)
+            if not order:
+                os._exit(137)
+
+    threading.Thread(target=listen, daemon=True).start()
+    code = child.wait()
+    send(signal.SIGKILL)  # whatever it left behind in its group
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the pipe decides
+    sys.exit(main())
