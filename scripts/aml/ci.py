@@ -1,0 +1,130 @@
+"""How a CI system prints, masks, groups and passes values on: the only file that knows GitHub from Azure DevOps.
+
+Sources: "Workflow commands for GitHub Actions" (docs.github.com) and "Logging commands" (learn.microsoft.com/azure/devops).
+Text that others wrote (job logs, names, error messages) reaches the log only through this module, which takes the commands out of it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+# A runner reads a command anywhere in a line (##[...] and ##vso[...]) or at its start (::...::).
+_COMMAND = re.compile(r"##(?=\[|vso\[)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def system() -> str:
+    """'github', 'azure-devops', or '' on a person's machine."""
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return "github"
+    return "azure-devops" if os.environ.get("TF_BUILD") else ""
+
+
+def plain(text: str) -> str:
+    """The text without anything that a CI system would obey or a terminal would hide: commands and control characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(re.sub(r"^(\s*):(?=:)", r"\1: ", _COMMAND.sub("# #", _CONTROL.sub("", line))) for line in lines)
+
+
+def say(text: str = "") -> None:
+    """Print progress."""
+    print(plain(text), flush=True)
+
+
+def notice(text: str) -> None:
+    """Print something worth seeing on the run's page."""
+    _annotate("notice", text)
+
+
+def warning(text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:
+    """Print a warning, at a place in a file if there is one."""
+    _annotate("warning", text, file, line, column)
+
+
+def error(text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:
+    """Print an error, at a place in a file if there is one."""
+    _annotate("error", text, file, line, column)
+
+
+@contextmanager
+def group(title: str) -> Iterator[None]:
+    """Fold what is printed inside."""
+    start, end = {"github": ("::group::", "::endgroup::"), "azure-devops": ("##[group]", "##[endgroup]")}.get(system(), ("", ""))
+    print(f"{start}{_line(title)}", flush=True)
+    try:
+        yield
+    finally:
+        if end:
+            print(end, flush=True)
+
+
+def mask(value: str) -> None:
+    """Ask the CI system to hide a value in everything that is printed from now on."""
+    for line in value.splitlines():
+        if not line.strip():
+            continue
+        if system() == "github":
+            print(f"::add-mask::{_github(line)}", flush=True)
+        elif system() == "azure-devops":
+            print(f"##vso[task.setsecret]{_azure_devops(line)}", flush=True)
+
+
+def output(name: str, value: str) -> None:
+    """Hand a value to later steps. `name` is ours (snake_case); the value may be anything."""
+    if system() == "github":
+        delimiter = f"end-{secrets.token_hex(16)}"
+        with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
+            file.write(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
+    elif system() == "azure-devops":
+        print(f"##vso[task.setvariable variable={name};isOutput=true]{_azure_devops(value)}", flush=True)
+    say(f"{name}: {value}")
+
+
+def summary(markdown: str) -> None:
+    """Add Markdown to the page of the run; on a person's machine, print it."""
+    if system() == "github":
+        with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as file:
+            file.write(markdown.rstrip("\n") + "\n\n")
+    elif system() == "azure-devops":
+        folder = Path(os.environ.get("AGENT_TEMPDIRECTORY", "."))
+        path = folder / f"summary-{secrets.token_hex(8)}.md"
+        path.write_text(markdown, encoding="utf-8")
+        print(f"##vso[task.uploadsummary]{_azure_devops(str(path))}", flush=True)
+    else:
+        say(markdown)
+
+
+def _annotate(level: str, text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:
+    # One line always: a later line would stand in the log without its level, and could forge another message.
+    message = _line(text)
+    place = [("file", str(file) if file else ""), ("line", str(line or "")), ("col", str(column or ""))]
+    if system() == "github":
+        properties = ",".join(f"{key}={_github(value, property=True)}" for key, value in place if value)
+        print(f"::{level}{' ' + properties if properties else ''}::{_github(message)}", flush=True)
+    elif system() == "azure-devops" and level != "notice":
+        names = {"file": "sourcepath", "line": "linenumber", "col": "columnnumber"}
+        properties = "".join(f";{names[key]}={_azure_devops(value, property=True)}" for key, value in place if value)
+        print(f"##vso[task.logissue type={level}{properties}]{_azure_devops(message)}", flush=True)
+    else:
+        at = ":".join(value for _, value in place if value)
+        print(f"{level}: {at + ': ' if at else ''}{message}", file=sys.stdout if level == "notice" else sys.stderr, flush=True)
+
+
+def _line(text: str) -> str:
+    return " ".join(plain(text).split("\n"))
+
+
+def _github(text: str, *, property: bool = False) -> str:
+    text = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(":", "%3A").replace(",", "%2C") if property else text
+
+
+def _azure_devops(text: str, *, property: bool = False) -> str:
+    text = text.replace("%", "%AZP25").replace("\r", "%0D").replace("\n", "%0A")
+    return text.replace(";", "%3B").replace("]", "%5D") if property else text

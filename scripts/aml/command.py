@@ -1,0 +1,132 @@
+"""What every verb's command line has in common: flags that come from the environment, and how it ends.
+
+Ends: 0 done, 1 an expected failure in one line, 2 wrong usage, 3 the limit of a wait was reached, 130/143 interrupted;
+a bug keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from aml import ci
+
+LIMIT_REACHED = 3
+
+
+class Refusal(Exception):
+    """An expected failure: what happened, why, and the fix. `run` prints it as one line and ends with `code`."""
+
+    def __init__(self, what: str, why: str = "", fix: str = "", *, code: int = 1) -> None:
+        self.what, self.why, self.fix, self.code = what, why, fix, code
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        sentences = (self.what, self.why, f"Fix: {self.fix}" if self.fix else "")
+        return " ".join(" ".join(text.split()).rstrip(".") + "." for text in sentences if text.strip())
+
+
+class LimitReached(Refusal):
+    """A wait ended at its limit while the work went on. Ends with exit code 3; `fix` says how to resume."""
+
+    def __init__(self, what: str, why: str = "", fix: str = "") -> None:
+        super().__init__(what, why, fix, code=LIMIT_REACHED)
+
+
+def parser(doc: str | None, *, workspace: bool = True) -> argparse.ArgumentParser:
+    """A parser whose description is the first paragraph of the verb's docstring, with `--project` and `--workspace`."""
+    description = " ".join((doc or "").split("\n\n")[0].split())
+    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    argument(made, "--project", default=".", type=Path, help="Folder of the project; the paths in its specs are relative to it.")
+    if workspace:
+        argument(made, "--workspace", required=True, help="Name of the workspace spec: .cloud/workspaces/<name>.yml.")
+    return made
+
+
+def variable(flag: str) -> str:
+    """The environment variable that a flag comes from: `--job-name` is AML_JOB_NAME."""
+    return "AML_" + flag.lstrip("-").replace("-", "_").upper()
+
+
+def argument(
+    to: argparse.ArgumentParser,
+    flag: str,
+    *,
+    help: str,
+    type: Callable[[str], Any] = str,
+    default: Any = None,
+    required: bool = False,
+    choices: Sequence[str] | None = None,
+) -> None:
+    """Add a flag that may also come from the environment. An empty variable counts as absent: CI systems set unused inputs to ''."""
+    name = variable(flag)
+    given = os.environ.get(name) or None
+    if given is not None:
+        try:
+            given = type(given)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            to.error(f"{name}: {error or f'{given!r} is not valid'}")
+        if choices and given not in choices:
+            to.error(f"{name}: {given!r} is none of {', '.join(choices)}")
+    to.add_argument(
+        flag,
+        type=type,
+        default=default if given is None else given,
+        required=required and given is None,
+        choices=choices,
+        metavar=None if choices else flag.lstrip("-").replace("-", "_").upper(),
+        help=f"{help} (or {name})",
+    )
+
+
+def boolean(text: str) -> bool:
+    """'true' or 'false' in any case (Azure DevOps writes True); anything else is an error, never silently true.
+
+    Use as `argument(..., type=boolean, default=False)`.
+    """
+    try:
+        return {"true": True, "false": False}[text.strip().lower()]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
+
+
+def run(main: Callable[[], int]) -> NoReturn:
+    """Run a verb and end the process. SIGTERM ends it like Ctrl-C does, so that `finally` blocks restore what they must."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        ci.error("Interrupted.")
+        code = 130
+    except Exception as error:
+        refusal = _explained(error)
+        if refusal is None:
+            raise
+        ci.error(str(refusal))
+        code = refusal.code
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one must not interrupt the restoring
+    raise SystemExit(128 + number)
+
+
+def _explained(error: Exception) -> Refusal | None:
+    if isinstance(error, Refusal):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Refusal("The disk is full", f"Writing {error.filename or 'a file'} failed", "free some space and run this again")
+    if "azure.core" in sys.modules:
+        from aml.azure import explain
+
+        return explain(error)
+    return None
