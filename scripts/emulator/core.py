@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -196,6 +197,7 @@ class Cloud:
         self.operations = Operations(self)
         self.faults = Faults()
         self.skew = timedelta()
+        self.tasks: list[asyncio.Task[Any]] = []
 
     def now(self) -> datetime:
         """The time, UTC."""
@@ -221,4 +223,5 @@ class Cloud:
         """End everything this emulator runs."""
         await self.operations.close()
         await self.children.close()
+        await asyncio.wait(self.tasks, timeout=2)
         self.store.close()
