@@ -1,0 +1,167 @@
+"""Fixtures: an emulator of its own for each test process, and nothing else to reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+# A test that forgets the emulator gets a refused connection on loopback, never the internet.
+NOWHERE = {
+    **{name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")},
+    **{name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")},
+}
+for name in [name for name in os.environ if name.startswith(("AML_", "AZURE_", "GITHUB_", "ACTIONS_", "MLFLOW_", "AZUREML_"))]:
+    del os.environ[name]
+os.environ.update(NOWHERE)
+os.environ["AZURE_CORE_COLLECT_TELEMETRY"] = "no"
+
+LIFETIME = 1500  # seconds; an emulator ends by then whatever happens to its test
+
+
+@dataclass
+class Emulator:
+    """A running emulator: its home, its port, and the environment in which clients take it for Azure."""
+
+    home: Path
+    port: int
+    process: subprocess.Popen[bytes]
+    env: dict[str, str] = field(default_factory=dict)
+
+    def cli(self, *words: str) -> Any:
+        """Run its command line; the JSON it prints."""
+        done = subprocess.run(
+            [sys.executable, str(SCRIPTS / "emulator"), "--home", str(self.home), *words], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if done.stdout.lstrip().startswith(("{", "[")) else done.stdout
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One of its own routes, such as /status or /faults."""
+        from emulator.cli import request
+
+        return request(self.home, method, path, body)
+
+    def fault(self, **fields: Any) -> None:
+        """Ask for a fault; see emulator/faults.py for the fields."""
+        self.ask("POST", "/faults", fields)
+
+    def set(self, name: str, value: object) -> None:
+        """Turn a knob."""
+        self.ask("PUT", f"/settings/{name}", {"value": value})
+
+    def arm(self, method: str, path: str, body: Any = None, version: str = "2024-04-01") -> Any:
+        """A request to ARM as the administrator; the JSON of the answer. A long operation is followed to its end."""
+        import requests
+
+        from emulator.core import ADMIN_CLIENT_ID, TENANT
+
+        session = requests.Session()
+        session.trust_env = False
+        session.proxies = {"https": self.env["HTTPS_PROXY"]}
+        session.verify = self.env["REQUESTS_CA_BUNDLE"]
+        token = session.post(
+            f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token",
+            data={"grant_type": "client_credentials", "client_id": ADMIN_CLIENT_ID, "client_secret": self.env["AZURE_CLIENT_SECRET"],
+                  "scope": "https://management.azure.com/.default"}, timeout=60,
+        ).json()["access_token"]  # fmt: skip
+        session.headers["Authorization"] = f"Bearer {token}"
+        url = path if path.startswith("https:") else f"https://management.azure.com{path}"
+        answer = session.request(method, url, params={"api-version": version}, json=body, timeout=60)
+        assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text}"
+        if follow := answer.headers.get("Azure-AsyncOperation"):
+            while (state := session.get(follow, timeout=60).json())["status"] == "InProgress":
+                pass
+            assert state["status"] == "Succeeded", state
+            if method == "PUT":
+                return session.get(url, params={"api-version": version}, timeout=60).json()
+        return answer.json() if answer.content else None
+
+    def workspace(self, name: str, location: str = "westeurope") -> dict[str, Any]:
+        """A resource group, a storage account and a workspace in it (all idempotent); the workspace as ARM gives it."""
+        from emulator.core import SUBSCRIPTION
+
+        group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{name}"
+        account = "st" + "".join(letter for letter in name.lower() if letter.isalnum())[:20]
+        self.arm("PUT", group, {"location": location}, "2022-09-01")
+        storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{account}"
+        self.arm("PUT", storage, {"location": location, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}, "2023-01-01")
+        vault = f"{group}/providers/Microsoft.KeyVault/vaults/kv-{name}"[:200]
+        insights = f"{group}/providers/Microsoft.Insights/components/appi-{name}"
+        properties = {"friendlyName": name, "storageAccount": storage, "keyVault": vault, "applicationInsights": insights}
+        body = {"location": location, "identity": {"type": "SystemAssigned"}, "properties": properties}
+        made: dict[str, Any] = self.arm("PUT", f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{name}", body)
+        return made
+
+    def stop(self) -> None:
+        """End it and wait until it is gone."""
+        if self.process.stdin and not self.process.stdin.closed:
+            self.process.stdin.close()
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def start_emulator(home: Path, *options: str) -> Emulator:
+    """Start an emulator that ends with this process, and wait until it answers."""
+    home.mkdir(parents=True, exist_ok=True)
+    log = open(home / "start.log", "wb")
+    env = {name: value for name, value in os.environ.items() if name not in NOWHERE}
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPTS / "emulator"), "--home", str(home), "serve", "--port", "0", "--with-parent", "--lifetime", str(LIFETIME), *options],
+        stdin=subprocess.PIPE, stdout=log, stderr=log, env=env,
+    )  # fmt: skip
+    log.close()
+    from emulator.cli import environment
+
+    while not (home / "emulator.json").exists():
+        if process.poll() is not None:
+            raise RuntimeError(f"the emulator ended at once: {(home / 'start.log').read_text()}")
+        time.sleep(0.02)
+    found = json.loads((home / "emulator.json").read_text())
+    return Emulator(home, found["port"], process, environment(home))
+
+
+@pytest.fixture(scope="session")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """The emulator of this test process. Tests share it: use names of your own, and clear the faults that you ask for."""
+    running = start_emulator(tmp_path_factory.mktemp("emulator") / "home")
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture
+def azure(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
+    """The emulator, with this process's own environment set so that clients in it take it for Azure; faults are cleared at the end."""
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in emulator.env.items():
+        monkeypatch.setenv(name, value)
+    yield emulator
+    emulator.ask("DELETE", "/faults")
+
+
+@pytest.fixture
+def own_emulator(tmp_path: Path) -> Iterator[Emulator]:
+    """An emulator for one test alone, for knobs and restarts that others must not feel."""
+    running = start_emulator(tmp_path / "home")
+    try:
+        yield running
+    finally:
+        running.stop()
