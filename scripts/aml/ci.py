@@ -78,12 +78,28 @@ def mask(value: str) -> None:
 def output(name: str, value: str) -> None:
     """Hand a value to later steps. `name` is ours (snake_case); the value may be anything."""
     if system() == "github":
-        delimiter = f"end-{secrets.token_hex(16)}"
-        with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
-            file.write(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
+        _append("GITHUB_OUTPUT", name, value)
     elif system() == "azure-devops":
         print(f"##vso[task.setvariable variable={name};isOutput=true]{_azure_devops(value)}", flush=True)
     say(f"{name}: {value}")
+
+
+def export(name: str, value: str) -> None:
+    """Set an environment variable for the later steps of the job."""
+    if system() == "github":
+        _append("GITHUB_ENV", name, value)
+    elif system() == "azure-devops":
+        print(f"##vso[task.setvariable variable={name}]{_azure_devops(value)}", flush=True)
+    say(f"{name}: {value}")
+
+
+def add_path(folder: Path) -> None:
+    """Put a folder first on PATH for the later steps of the job."""
+    if system() == "github":
+        with open(os.environ["GITHUB_PATH"], "a", encoding="utf-8") as file:
+            file.write(f"{folder}\n")
+    elif system() == "azure-devops":
+        print(f"##vso[task.prependpath]{_azure_devops(str(folder))}", flush=True)
 
 
 def summary(markdown: str) -> None:
@@ -98,6 +114,12 @@ def summary(markdown: str) -> None:
         print(f"##vso[task.uploadsummary]{_azure_devops(str(path))}", flush=True)
     else:
         say(markdown)
+
+
+def _append(variable: str, name: str, value: str) -> None:
+    delimiter = f"end-{secrets.token_hex(16)}"
+    with open(os.environ[variable], "a", encoding="utf-8") as file:
+        file.write(f"{name}<<{delimiter}\n{value}\n{delimiter}\n")
 
 
 def _annotate(level: str, text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:

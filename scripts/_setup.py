@@ -1,0 +1,80 @@
+"""Make a runner ready for the verbs: the locked dependencies in an environment that is kept, and where everything is.
+
+The environment is named by the lock and the Python, so a runner that keeps its tool cache builds it once. What is installed is checked
+against the lock's hashes every time it is built. Nothing is restored from a CI cache: jobs of less trust could have written it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from pathlib import Path
+
+from aml import ci
+
+SCRIPTS = Path(__file__).resolve().parent
+LOCK = SCRIPTS / "requirements.txt"
+BOOTSTRAP = SCRIPTS / "bootstrap.txt"
+PROGRAMS = "Scripts" if os.name == "nt" else "bin"
+
+
+def main() -> int:
+    started = time.monotonic()
+    folder, made = environment(Path(os.environ.get("RUNNER_TOOL_CACHE") or os.environ.get("AGENT_TOOLSDIRECTORY") or Path.home() / ".cache"))
+    ci.add_path(folder / PROGRAMS)
+    ci.export("SCRIPTS", str(SCRIPTS))
+    ci.say(f"dependencies: {'created' if made else 'unchanged'}, {folder.name} for Python {platform.python_version()}, {time.monotonic() - started:.1f} s")
+    return 0
+
+
+def environment(cache: Path) -> tuple[Path, bool]:
+    """The environment of the locked dependencies below `cache`, and whether it had to be made.
+
+    It is made beside its place and moved there whole, so that neither a killed job nor two jobs at once leave half of one.
+    """
+    key = hashlib.sha256(b"\0".join([LOCK.read_bytes(), sys.version.encode(), sysconfig.get_platform().encode(), sys.base_prefix.encode()])).hexdigest()[:16]
+    place = cache.resolve() / "azureml-catalog" / key
+    if (place / "pyvenv.cfg").exists():
+        return place, False
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="making-", dir=place.parent) as scratch:
+        made = Path(scratch) / "made"
+        uv = installer(Path(scratch))
+        # --no-config and the working folder: nothing in the project that is checked out may say where packages come from.
+        run([uv, "venv", "--no-config", "--quiet", "--relocatable", "--python", sys.executable, str(made)], scratch)
+        run([uv, "pip", "install", "--no-config", "--quiet", "--require-hashes", "--python", str(made), "-r", str(LOCK)], scratch)
+        try:
+            made.rename(place)
+        except OSError:
+            if not (place / "pyvenv.cfg").exists():
+                raise
+    return place, True
+
+
+def installer(scratch: Path) -> str:
+    """The path of uv: the one on PATH, or the locked one, installed into `scratch` by the Python at hand."""
+    if found := shutil.which("uv"):
+        return found
+    folder = scratch / "installer"
+    run([sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--target", str(folder), "-r", str(BOOTSTRAP)], scratch)
+    return str(folder / "bin" / ("uv.exe" if os.name == "nt" else "uv"))
+
+
+def run(command: list[str], folder: str | Path) -> None:
+    """Run a command that prints only what went wrong; its failure ends the setup with its exit code."""
+    done = subprocess.run(command, cwd=folder, check=False)
+    if done.returncode:
+        ci.error(f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; its message is above. "
+                 "Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again.")  # fmt: skip
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
