@@ -1,0 +1,68 @@
+# The commands of this house. Everything is installed from hash-locked files into .venv; nothing else on the machine is touched.
+.PHONY: demo test lint docs bench install install-tests lock clean
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+UV := $(BIN)/uv
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --custom-compile-command 'make lock'
+
+help:
+	@echo "make demo    a real project from a commit to production, on this machine (KEEP=1 leaves the emulator running)"
+	@echo "make test    every test"
+	@echo "make lint    style, types, workflows"
+	@echo "make docs    bring the generated tables up to date"
+	@echo "make bench   the figures we keep"
+	@echo "make lock    bring the locked requirements up to date (UPGRADE=--upgrade for newer versions)"
+	@echo "make clean   remove what these commands made"
+
+demo: install
+	@$(BIN)/python scripts/_demo.py $(if $(KEEP),--keep) $(if $(RETRAIN),--retrain)
+
+test: install-tests
+	@$(BIN)/python -m pytest
+
+lint: install-tests
+	@$(BIN)/python scripts/_lint.py
+
+docs: install-tests
+	@$(BIN)/python scripts/_docs.py
+
+bench: install-tests
+	@$(BIN)/python scripts/_bench.py
+
+install: .venv/.emulator scripts/emulator/azurite/node_modules/.installed
+install-tests: .venv/.tests .venv-az/.installed scripts/emulator/azurite/node_modules/.installed
+
+$(UV): scripts/bootstrap.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r scripts/bootstrap.txt
+	@touch $(UV)
+
+.venv/.emulator: scripts/emulator/requirements.txt | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r scripts/emulator/requirements.txt
+	@touch $@
+
+.venv/.tests: tests/requirements.txt scripts/emulator/requirements.txt | $(UV)
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r tests/requirements.txt
+	@touch $@ .venv/.emulator
+
+.venv-az/.installed: tests/azure-cli.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-az
+	@$(UV) pip install --quiet --python .venv-az/bin/python --require-hashes -r tests/azure-cli.txt
+	@touch $@
+
+scripts/emulator/azurite/node_modules/.installed: scripts/emulator/azurite/package-lock.json | .venv/.emulator
+	@cd scripts/emulator/azurite && PATH="$(abspath $(BIN)):$$PATH" npm ci --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts > /dev/null
+	@touch $@
+
+lock: | $(UV)
+	@$(COMPILE) $(UPGRADE) scripts/bootstrap.in -o scripts/bootstrap.txt
+	@$(COMPILE) $(UPGRADE) scripts/requirements.in -o scripts/requirements.txt
+	@$(COMPILE) $(UPGRADE) scripts/emulator/requirements.in -o scripts/emulator/requirements.txt
+	@$(COMPILE) $(UPGRADE) tests/requirements.in -o tests/requirements.txt
+	@$(COMPILE) $(UPGRADE) tests/azure-cli.in -o tests/azure-cli.txt
+
+clean:
+	@rm -rf .venv .venv-az .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules
