@@ -26,6 +26,17 @@ def system() -> str:
     return "azure-devops" if os.environ.get("TF_BUILD") else ""
 
 
+def run_url() -> str:
+    """The page of this run, or '' on a person's machine."""
+    if system() == "github":
+        server, repository, run = (os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"))
+        return f"{server}/{repository}/actions/runs/{run}"
+    if system() == "azure-devops":
+        collection, project, run = (os.environ.get(name, "") for name in ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID"))
+        return f"{collection}{project}/_build/results?buildId={run}"
+    return ""
+
+
 def plain(text: str) -> str:
     """The text without anything that a CI system would obey or a terminal would hide: commands and control characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

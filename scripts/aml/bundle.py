@@ -1,0 +1,134 @@
+"""The unit of promotion: one immutable JSON document that names everything that goes to production, by digest.
+
+Its id is the digest of its canonical form (RFC 8785), so a bundle can't be changed without becoming another one, and there is no
+time in it, so sealing the same content again gives the same bundle. It is kept as a data asset, in the workspace where it was
+sealed and, once shared, in the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from aml import digest
+from aml.command import Refusal
+
+FILE = "bundle.json"
+SCHEMA = Path(__file__).parents[2] / "schemas" / "bundle.schema.json"
+
+_ID = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def canonical(document: Mapping[str, Any]) -> bytes:
+    """The bytes that are hashed, stored and compared."""
+    return rfc8785.dumps(dict(document))
+
+
+def identify(document: Mapping[str, Any]) -> str:
+    """A bundle's id, `sha256:<hex>`."""
+    return digest.of_bytes(canonical(document))
+
+
+def checked_id(text: str) -> str:
+    """The text, if it is a bundle id. Raises Refusal for anything else, `latest` above all."""
+    if not _ID.fullmatch(text):
+        raise Refusal(
+            f"{text!r} is not a bundle id",
+            "a bundle is named by the digest of its content (sha256:<64 hex digits>), never by a label that may move",
+            "take bundle_id from the output of seal_bundle",
+        )
+    return text
+
+
+def asset(model: str, bundle_id: str) -> tuple[str, str]:
+    """(name, version) of the data asset that keeps a bundle."""
+    return f"bundle-{model}", bundle_id.removeprefix("sha256:")[:16]
+
+
+def parse(data: bytes, bundle_id: str, source: str) -> dict[str, Any]:
+    """The document in `data`, read from `source`. Raises Refusal when its digest is not `bundle_id` or its form is not a bundle's."""
+    if (found := digest.of_bytes(data)) != bundle_id:
+        raise Refusal(
+            f"the bundle in {source} is {found}, not {bundle_id}",
+            "it was changed after it was sealed, or another one was put in its place",
+            "find out who wrote it; then seal and share anew",
+        )
+    document = json.loads(data)
+    if problems := invalid(document):
+        raise Refusal(f"the bundle in {source} is not one this version of the catalog reads", "; ".join(problems), "seal it anew")
+    return dict(document)
+
+
+def invalid(document: Any) -> list[str]:
+    """What keeps a document from being a bundle, one line each; [] when it is one."""
+    import jsonschema_rs
+
+    schema = jsonschema_rs.validator_for(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    return sorted(f"{'/'.join(map(str, error.instance_path)) or 'bundle'}: {error.message}" for error in schema.iter_errors(document))
+
+
+def definition(properties: Mapping[str, Any]) -> str:
+    """Digest of what an environment version is made of, from its properties as Azure returns them.
+
+    Image, conda file and serving routes count; descriptions, tags and the spelling of the conda file don't.
+    """
+    import yaml
+
+    conda = properties.get("condaFile")
+    return digest.of_document(
+        {
+            "image": properties.get("image"),
+            "conda": yaml.safe_load(conda) if isinstance(conda, str) else conda,
+            "inference": properties.get("inferenceConfig"),
+        }
+    )
+
+
+def deployment_name(document: Mapping[str, Any], deployment_file: str, instance_type: str = "") -> str:
+    """The name that the same content always gets, so that it is found again: model, environment, code, settings and machine.
+
+    `deployment_file` is the path of the deployment's YAML in the bundle; `instance_type` is set where the workspace overrides it.
+    A change of the number of instances is no new content: it scales what is there.
+    """
+    content = {
+        "model": [document["model"]["name"], document["model"]["digest"]],
+        "environment": (document.get("environment") or {}).get("digest"),
+        "code": (document.get("code") or {}).get("digest"),
+        "settings": document["files"][deployment_file],
+        "instance_type": instance_type,
+    }
+    return f"d-{digest.of_document(content).removeprefix('sha256:')[:10]}"
+
+
+def mismatches(document: Mapping[str, Any], project: Path) -> list[str]:
+    """How a checkout differs from a bundle: one line for each file or folder that is missing or has other content."""
+    lines = []
+    expected = dict(document["files"])
+    if document.get("code"):
+        expected[document["code"]["path"]] = document["code"]["digest"]
+    for path, wanted in sorted(expected.items()):
+        if not (project / path).exists():
+            lines.append(f"{path} is not in the checkout; the bundle has it with {wanted}")
+        elif (found := digest.of_tree(project / path)) != wanted:
+            lines.append(f"{path} is {found} in the checkout, {wanted} in the bundle")
+    return lines
+
+
+def unpinned(document: Mapping[str, Any]) -> list[str]:
+    """Whatever in a bundle may mean something else tomorrow: versions that are labels, images without a tag of their own."""
+    lines = []
+    named = [("model", document["model"])] + [("data", entry) for entry in document["data"]]
+    if document.get("environment"):
+        named.append(("environment", document["environment"]))
+        image = document["environment"]["image"].rpartition("/")[2]
+        if "@sha256:" not in image and image.rpartition(":")[2] in (image, "latest"):
+            lines.append(f"environment {document['environment']['name']} is made from {image!r}, an image without a tag of its own")
+    for kind, entry in named:
+        if entry["version"].lower() == "latest" or "@" in entry["version"]:
+            lines.append(f"{kind} {entry['name']} has the version {entry['version']!r}, which may move")
+    return lines
