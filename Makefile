@@ -59,9 +59,10 @@ scripts/emulator/azurite/node_modules/.installed: scripts/emulator/azurite/packa
 
 lock: | $(UV)
 	@$(COMPILE) $(UPGRADE) scripts/bootstrap.in -o scripts/bootstrap.txt
-	@$(COMPILE) $(UPGRADE) scripts/requirements.in -o scripts/requirements.txt
-	@$(COMPILE) $(UPGRADE) scripts/emulator/requirements.in -o scripts/emulator/requirements.txt
+	@# The whole is resolved first; the verbs then get the very versions that the tests run with.
 	@$(COMPILE) $(UPGRADE) tests/requirements.in -o tests/requirements.txt
+	@$(COMPILE) scripts/emulator/requirements.in -c tests/requirements.txt -o scripts/emulator/requirements.txt
+	@$(COMPILE) scripts/requirements.in -c tests/requirements.txt -o scripts/requirements.txt
 	@$(COMPILE) $(UPGRADE) tests/azure-cli.in -o tests/azure-cli.txt
 
 clean:
