@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from aml.command import Refusal
+from aml.spec import meant, trusted
+
+FOLDER = ".cloud/workspaces"
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -33,6 +38,17 @@ class Workspace:
         )
 
 
+def names(project: Path) -> list[str]:
+    """The workspaces that a project describes."""
+    return sorted(file.stem for file in (project / FOLDER).glob("*.yml"))
+
+
 def load(project: Path, name: str) -> Workspace:
-    """Read and check a workspace spec. Raises Refusal that lists everything wrong with it."""
-    raise NotImplementedError
+    """Read and check a workspace spec. Raises Refusal after printing everything that is wrong with it."""
+    if not project.is_dir():
+        raise Refusal(f"There is no project folder {project}", fix="name the folder that holds .cloud with --project (AML_PROJECT)")
+    known = names(project)
+    if name not in known:
+        has = f"It has {', '.join(known)}" if known else f"{project / FOLDER} has no .yml file"
+        raise Refusal(f"The project describes no workspace '{name}'", has + meant(name, known), f"add {FOLDER}/{name}.yml, or name another")
+    return Workspace(name=name, project=project, **trusted(project, f"{FOLDER}/{name}.yml", "workspace"))
