@@ -117,7 +117,7 @@ def seed(cloud: Cloud) -> None:
     file = cloud.home / "admin_secret"
     if not file.exists():
         with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w") as target:
-            target.write(secrets.token_urlsafe(32))
+            target.write("s" + secrets.token_urlsafe(32))  # a leading dash would be taken for an option
     admin = models.create_application(cloud, ADMIN_NAME, client_id=ADMIN_CLIENT_ID, secret=file.read_text())
     roles.assign(cloud, admin["oid"], "Owner", f"/subscriptions/{SUBSCRIPTION}")
 

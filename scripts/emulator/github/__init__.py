@@ -1,0 +1,1 @@
+"""GitHub's OpenID Connect provider for workflow runs."""
