@@ -59,8 +59,8 @@ def environment(cache: Path) -> tuple[Path, bool]:
 
 
 def installer(scratch: Path) -> str:
-    """The path of uv: the one on PATH, or the locked one, installed into `scratch` by the Python at hand."""
-    if found := shutil.which("uv"):
+    """The path of uv: the one beside this Python or on PATH, or the locked one, installed into `scratch` by the Python at hand."""
+    if found := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         return found
     folder = scratch / "installer"
     run([sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--target", str(folder), "-r", str(BOOTSTRAP)], scratch)
