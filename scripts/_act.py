@@ -138,16 +138,17 @@ def _rewrite(job: dict[str, Any], request_url: str) -> None:
         query = urlencode({"repository": REPOSITORY, "ref": "refs/heads/main"})
         environment = job.get("environment", "")
         job.setdefault("env", {})["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{request_url}?{query}&environment={environment}"
-        job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"
+        job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"  # noqa: S105 - the emulator asks for one and checks nothing
 
 
 def commit_project(source: Path, folder: Path) -> str:
     """Make `folder` a git repository whose last commit is the project as it is in `source`; the commit's id."""
     for old in folder.glob("*") if folder.exists() else ():
         shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-    for old in (".cloud", ".github"):
-        shutil.rmtree(folder / old, ignore_errors=True)
-    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv", ".git", ".emulator"))
+    for hidden in (".cloud", ".github"):
+        shutil.rmtree(folder / hidden, ignore_errors=True)
+    left_behind = shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv", ".git", ".emulator")
+    shutil.copytree(source, folder, dirs_exist_ok=True, ignore=left_behind)
     if not (folder / ".git").exists():
         _git(folder, "init", "-q", "-b", "main")
         _git(folder, "remote", "add", "origin", f"https://github.com/{REPOSITORY}")
@@ -158,8 +159,10 @@ def commit_project(source: Path, folder: Path) -> str:
 
 
 def _git(folder: Path, *words: str) -> str:
-    who = {f"GIT_{role}_{what}": value for role in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "Demo"), ("EMAIL", "demo@contoso.com"))}
-    env = {**{name: value for name, value in os.environ.items() if not name.startswith("GIT_")}, **who, "GIT_CONFIG_GLOBAL": os.devnull}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    for role in ("AUTHOR", "COMMITTER"):
+        env |= {f"GIT_{role}_NAME": "Demo", f"GIT_{role}_EMAIL": "demo@contoso.com"}
+    env["GIT_CONFIG_GLOBAL"] = os.devnull
     return subprocess.run(["git", *words], cwd=folder, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
 
@@ -306,7 +309,8 @@ class _Process:
         supervisor = ROOT / "scripts" / "emulator" / "child.py"
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(supervisor), *command],
-            env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
+            env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
         self._limit = limit
         self._out_of_time = threading.Event()

@@ -27,10 +27,15 @@ PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 def main() -> int:
     started = time.monotonic()
-    folder, made = environment(Path(os.environ.get("RUNNER_TOOL_CACHE") or os.environ.get("AGENT_TOOLSDIRECTORY") or Path.home() / ".cache"))
+    folder, made = environment(
+        Path(os.environ.get("RUNNER_TOOL_CACHE") or os.environ.get("AGENT_TOOLSDIRECTORY") or Path.home() / ".cache")
+    )
     ci.add_path(folder / PROGRAMS)
     ci.export("SCRIPTS", str(SCRIPTS))
-    ci.say(f"dependencies: {'created' if made else 'unchanged'}, {folder.name} for Python {platform.python_version()}, {time.monotonic() - started:.1f} s")
+    if temporary := os.environ.get("RUNNER_TEMP") or os.environ.get("AGENT_TEMPDIRECTORY"):
+        ci.export("AML_EVIDENCE", str(Path(temporary) / "evidence"))  # emptied for each job, and outside of the project
+    seconds = time.monotonic() - started
+    ci.say(f"dependencies: {'created' if made else 'unchanged'}, {folder.name} for Python {platform.python_version()}, {seconds:.1f} s")
     return 0
 
 
@@ -39,7 +44,9 @@ def environment(cache: Path) -> tuple[Path, bool]:
 
     It is made beside its place and moved there whole, so that neither a killed job nor two jobs at once leave half of one.
     """
-    key = hashlib.sha256(b"\0".join([LOCK.read_bytes(), sys.version.encode(), sysconfig.get_platform().encode(), sys.base_prefix.encode()])).hexdigest()[:16]
+    key = hashlib.sha256(
+        b"\0".join([LOCK.read_bytes(), sys.version.encode(), sysconfig.get_platform().encode(), sys.base_prefix.encode()])
+    ).hexdigest()[:16]
     place = cache.resolve() / "azureml-catalog" / key
     if (place / "pyvenv.cfg").exists():
         return place, False
@@ -63,7 +70,23 @@ def installer(scratch: Path) -> str:
     if found := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         return found
     folder = scratch / "installer"
-    run([sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--target", str(folder), "-r", str(BOOTSTRAP)], scratch)
+    run(
+        [
+            sys.executable,
+            "-I",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "--target",
+            str(folder),
+            "-r",
+            str(BOOTSTRAP),
+        ],
+        scratch,
+    )
     return str(folder / "bin" / ("uv.exe" if os.name == "nt" else "uv"))
 
 
@@ -71,8 +94,10 @@ def run(command: list[str], folder: str | Path) -> None:
     """Run a command that prints only what went wrong; its failure ends the setup with its exit code."""
     done = subprocess.run(command, cwd=folder, check=False)
     if done.returncode:
-        ci.error(f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; its message is above. "
-                 "Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again.")  # fmt: skip
+        ci.error(
+            f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; its message is above. "
+            "Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again."
+        )
         raise SystemExit(1)
 
 
