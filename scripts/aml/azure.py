@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
@@ -31,16 +31,17 @@ from azure.mgmt.core.polling.arm_polling import ARMPolling
 
 from aml import ci
 from aml.command import LimitReached, Refusal
+from aml.identity import SCOPE, refused
 from aml.workspace import Workspace
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
 T = TypeVar("T")
+Answer: TypeAlias = Any  # azure-core's PipelineResponse of an HttpResponse
 
 MANAGEMENT = "https://management.azure.com"
 API_VERSION = "2025-12-01"
-SCOPE = "https://management.azure.com/.default"  # for the data plane too: MLClient asks for it there
 
 
 class Client:
@@ -101,9 +102,9 @@ class Client:
         """The body of an absolute URL that carries its own permission (a SAS), such as a log file's."""
         response = self._anonymous.send_request(HttpRequest("GET", url))
         _raise_for(response)
-        return response.text(encoding="utf-8-sig")
+        return str(response.text(encoding="utf-8-sig"))
 
-    def _send(self, method: str, path: str, body: Any = None, *, query: dict[str, str] | None = None) -> PipelineResponse[HttpRequest, HttpResponse]:
+    def _send(self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None) -> Answer:
         if path.startswith("https://"):
             url = path
         elif path.startswith("/"):
@@ -114,16 +115,16 @@ class Client:
         if self._api_version and "api-version=" not in url:
             params.setdefault("api-version", self._api_version)
         request = HttpRequest(method, url, params=params, json=body)
-        response: PipelineResponse[HttpRequest, HttpResponse] = self._client.send_request(request, _return_pipeline_response=True)  # type: ignore[assignment]
+        response: Answer = self._client.send_request(request, _return_pipeline_response=True)
         _raise_for(response.http_response)
         return response
 
-    def _json(self, response: PipelineResponse[HttpRequest, HttpResponse]) -> dict[str, Any]:
+    def _json(self, response: Answer) -> dict[str, Any]:
         content = response.http_response
         found = content.json() if content.content else {}
         return found if isinstance(found, dict) else {"value": found}
 
-    def _finished(self, response: PipelineResponse[HttpRequest, HttpResponse], limit_minutes: float) -> dict[str, Any]:
+    def _finished(self, response: Answer, limit_minutes: float) -> dict[str, Any]:
         polling = _Polling(limit_minutes)
         polling.initialize(self._client, response, self._json)
         polling.run()
@@ -157,7 +158,7 @@ def ml_client(workspace: Workspace, credential: TokenCredential, *, registry: bo
     )
 
 
-class Transient(RetryPolicy):  # type: ignore[type-arg]
+class Transient(RetryPolicy):  # type: ignore[misc]
     """Retries what Azure calls transient and nothing else: 408, 429 (after Retry-After), 5xx, broken connections, and a refused
     right, in case its grant is not visible yet. Bounded by tries, and for refused rights by AML_GRANT_SECONDS for the whole process.
 
@@ -194,23 +195,69 @@ def retrying(action: Callable[[], T], *, limit_minutes: float = 20) -> T:
         except HttpResponseError as error:
             if not _conflicting(error) or time.monotonic() + pause > ends:
                 raise
-            ci.say(f"Another operation is running on {_call(error.response.request) if error.response else 'it'}; trying again in {pause:g} s.")
+            ci.say(f"Another operation is running there; trying again in {pause:g} s. ({_reason(error)[1]})")
         time.sleep(pause)
         pause = min(2 * pause, 30)
 
 
 def explain(error: Exception) -> Refusal | None:
     """One line of what, why and the fix for an error of Azure's; None for what is no expected failure."""
-    if isinstance(error, HttpResponseError) and error.response is not None:
-        what = f"Azure answered {error.status_code} to {_call(error.response.request)}"
-        code, message = _reason(error)
-        return Refusal(what, f"{code}: {message}" if code else message, _FIXES.get(error.status_code or 0, ""))
-    if isinstance(error, (ServiceRequestError, ServiceResponseError)):
-        return Refusal("Azure did not answer", str(error), "check the network, the proxy (HTTPS_PROXY) and its certificates (REQUESTS_CA_BUNDLE)")
+    if signing := refused(error):
+        return signing
+    if isinstance(error, HttpResponseError):
+        return _answered(error)
+    if isinstance(error, (ServiceRequestError, ServiceResponseError)) or type(error).__module__.startswith("requests."):
+        return _unreachable(str(error))
+    if type(error).__module__.startswith(("azure.ai.ml", "marshmallow")):
+        category = getattr(error, "error_category", "UserError")
+        if str(getattr(category, "value", category)) == "UserError":
+            why = str(getattr(error, "message", error))
+            return Refusal("The Azure ML SDK refused it", why, "correct the file; validate_project shows the place")
     return None
 
 
-_FIXES: dict[int, str] = {}
+def _answered(error: HttpResponseError) -> Refusal:
+    status, (code, message) = error.status_code or 0, _reason(error)
+    what = f"Azure answered {status} to {_call(error.response.request)}" if error.response is not None else "Azure refused"
+    if denied := re.search(r"perform action '([^']+)' over scope '([^']+)'", message):
+        action, scope = denied.groups()
+        client = re.search(r"The client '([^']+)'", message)
+        return Refusal(
+            f"The right {action} is missing",
+            f"Azure ({status} {code}) does not allow it to {client[1] if client else 'the sign-in'} at {scope}",
+            "have a role with this action assigned to it there; a new assignment can take 30 minutes to be seen",
+        )
+    fix = {
+        401: "run it again to sign in anew; if that is refused too, check tenant_id in the workspace spec",
+        403: "have a role that allows it assigned to the service principal; a new assignment can take 30 minutes to be seen",
+        404: "check the names in the workspace spec and that the resource exists",
+        409: "wait until the other operation has ended, or use another name or version, then run it again",
+        429: "wait some minutes and run it again; Azure limits calls per subscription",
+    }.get(status, "run it again; if it stays, look at Azure's status page" if status >= 500 else "correct what Azure names")
+    return Refusal(what, f"{code}: {message}" if code else message, fix)
+
+
+def _unreachable(text: str) -> Refusal:
+    host = re.search(r"host='([^']+)'", text)
+    what = f"{host[1] if host else 'Azure'} cannot be reached"
+    proxy, again = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"), "run it again: it finds what is already done"
+    for pattern, why, fix in (
+        ("CERTIFICATE_VERIFY_FAILED", "its certificate is not trusted here", "name your network's CA bundle in REQUESTS_CA_BUNDLE"),
+        ("ProxyError|Tunnel connection", f"the proxy {proxy} refused", "check HTTPS_PROXY and what the proxy allows"),
+        (
+            "NameResolution|getaddrinfo|not known",
+            "its name cannot be resolved",
+            "check the network; a private workspace needs a runner inside",
+        ),
+        ("reset|RemoteDisconnected|Connection aborted|IncompleteRead", "the connection broke, again and again", again),
+        ("refused", "the connection was refused", "check the network and HTTPS_PROXY"),
+        ("timed? ?out", "it did not answer in time", again),
+    ):
+        if re.search(pattern, text):
+            return Refusal(what, why, fix)
+    return Refusal(what, text, "check the network and HTTPS_PROXY, then run it again")
+
+
 _CONFLICT = re.compile(r"another operation|already running|already in progress|operation in progress", re.IGNORECASE)
 _lock = threading.Lock()
 _grant_ends: float | None = None
@@ -251,11 +298,12 @@ def _raise_for(response: HttpResponse) -> None:
         raise HttpResponseError(response=response)
 
 
-class _Polling(ARMPolling):
+class _Polling(ARMPolling):  # type: ignore[misc]
     """ARM's rules for long operations, asked often at first and seldom later, and with an end."""
 
     def __init__(self, limit_minutes: float) -> None:
-        super().__init__(timeout=0.25)
+        super().__init__()
+        self._timeout = 0.25
         self._limit_minutes, self._ends = limit_minutes, time.monotonic() + 60 * limit_minutes
 
     def _delay(self) -> None:

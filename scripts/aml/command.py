@@ -7,6 +7,7 @@ a bug keeps its traceback.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
 import signal
@@ -98,13 +99,15 @@ def boolean(text: str) -> bool:
 
 
 def run(main: Callable[[], int]) -> NoReturn:
-    """Run a verb and end the process. SIGTERM ends it like Ctrl-C does, so that `finally` blocks restore what they must."""
-    signal.signal(signal.SIGTERM, _terminated)
+    """Run a verb and end the process. Ctrl-C, SIGTERM and a lost terminal all let `finally` blocks restore what they must."""
+    for name in _ENDINGS:
+        signal.signal(name, _interrupted)
     try:
         code = main()
-    except KeyboardInterrupt:
-        ci.error("Interrupted.")
-        code = 130
+    except _Interrupted as interrupted:
+        code = 128 + interrupted.args[0]
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            ci.error("Interrupted.")
     except Exception as error:
         refusal = _explained(error)
         if refusal is None:
@@ -115,9 +118,18 @@ def run(main: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: a second one must not interrupt the restoring
-    raise SystemExit(128 + number)
+class _Interrupted(KeyboardInterrupt):
+    """A signal ended the verb; its number is the argument."""
+
+
+# GitHub cancels with SIGINT, then SIGTERM; a runner or terminal that goes away is SIGHUP, which Windows has not.
+_ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    for name in _ENDINGS:
+        signal.signal(name, signal.SIG_IGN)  # once is enough: a second one must not interrupt the restoring
+    raise _Interrupted(number)
 
 
 def _explained(error: Exception) -> Refusal | None:

@@ -1,13 +1,30 @@
-"""Who acts: a service principal, signed in without secrets where the CI system allows it."""
+"""Who acts: a service principal, signed in without secrets where the CI system allows it.
+
+Sources: "Workload identity federation" (learn.microsoft.com/entra/workload-id), "OpenID Connect" (docs.github.com/actions),
+"Access token claims reference" and "Microsoft Entra authentication and authorization error codes" (learn.microsoft.com/entra).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import base64
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import TYPE_CHECKING, Any
 
+from aml import ci
+from aml.command import Refusal
 from aml.workspace import Workspace
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+
+SCOPE = "https://management.azure.com/.default"  # for the data plane too: MLClient asks for it there
+AUDIENCE = "api://AzureADTokenExchange"
 
 
 def sign_in(workspace: Workspace, *, writes: bool = True) -> TokenCredential:
@@ -18,4 +35,185 @@ def sign_in(workspace: Workspace, *, writes: bool = True) -> TokenCredential:
     A person is refused where `writes`, unless the spec says `people: allowed`; a token of another tenant or client always.
     Raises Refusal.
     """
-    raise NotImplementedError
+    from azure.core.exceptions import AzureError
+
+    found = _credential(workspace)
+    try:
+        token = found.get_token(SCOPE).token
+    except AzureError as error:
+        raise refused(error, workspace) or error from error
+    check(workspace, claims(token), writes=writes)
+    return found
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says, unverified: Azure verifies it; we only look whose it is."""
+    try:
+        payload = token.split(".")[1]
+        found = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        found = None
+    if not isinstance(found, dict):
+        raise Refusal(
+            "The sign-in gave a token that cannot be read", "It is no JSON Web Token", "sign in as the workspace's service principal"
+        )
+    return found
+
+
+def kind(token: dict[str, Any]) -> str:
+    """'application' or 'person'. Optional claim `idtyp` says it; without it, only a person's token has delegated scopes (`scp`)."""
+    if token.get("idtyp") == "app":
+        return "application"
+    return "person" if token.get("idtyp") or "scp" in token or "upn" in token else "application"
+
+
+def check(workspace: Workspace, token: dict[str, Any], *, writes: bool) -> None:
+    """Refuse a token that may not act in this workspace."""
+    file = f".cloud/workspaces/{workspace.name}.yml"
+    if str(token.get("tid", "")).lower() != workspace.tenant_id.lower():
+        raise Refusal(
+            f"The sign-in is of tenant {token.get('tid')}, and workspace {workspace.name} is of tenant {workspace.tenant_id}",
+            fix=f"sign in to that tenant, or correct tenant_id in {file}",
+        )
+    if kind(token) == "person":
+        if writes and (workspace.people != "allowed" or workspace.stage != "dev"):
+            allow = f"; or set people: allowed in {file}" if workspace.stage == "dev" else ""
+            raise Refusal(
+                f"A person is signed in ({token.get('upn') or token.get('oid')})",
+                f"Only the service principal writes to workspace {workspace.name}",
+                f"let the pipeline do it{allow}",
+            )
+        return
+    client = str(token.get("appid") or token.get("azp") or "")
+    if client.lower() != workspace.client_id.lower():
+        raise Refusal(
+            f"The sign-in is of application {client}, and only {workspace.client_id} acts in workspace {workspace.name}",
+            fix=f"sign in as that application, or correct client_id in {file}",
+        )
+
+
+def who(token: dict[str, Any]) -> str:
+    """The token's owner in words."""
+    return f"{kind(token)} {token.get('upn') or token.get('appid') or token.get('azp') or token.get('oid')}"
+
+
+def _credential(workspace: Workspace) -> TokenCredential:
+    env = os.environ
+    whose = {"tenant_id": workspace.tenant_id, "client_id": workspace.client_id}
+    if env.get("ACTIONS_ID_TOKEN_REQUEST_URL") and env.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+        from azure.identity import ClientAssertionCredential
+
+        return ClientAssertionCredential(func=assertion, **whose)
+    if env.get("SYSTEM_OIDCREQUESTURI") and env.get("SYSTEM_ACCESSTOKEN"):
+        from azure.identity import AzurePipelinesCredential
+
+        connection = env.get("AML_SERVICE_CONNECTION_ID") or env.get("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")
+        if not connection:
+            raise Refusal(
+                "The pipeline says no service connection",
+                "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID is empty: the task that sets it is AzureCLI@2 or AzurePowerShell@5",
+                "run this in such a task, or set AML_SERVICE_CONNECTION_ID",
+            )
+        return AzurePipelinesCredential(service_connection_id=connection, system_access_token=env["SYSTEM_ACCESSTOKEN"], **whose)
+    for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"):
+        if not env.get(name):
+            continue
+        if env.get("AZURE_CLIENT_ID") and env["AZURE_CLIENT_ID"].lower() != workspace.client_id.lower():
+            raise Refusal(
+                f"{name} belongs to application {env['AZURE_CLIENT_ID']}",
+                f"Only {workspace.client_id} acts in workspace {workspace.name}",
+                f"set AZURE_CLIENT_ID and {name} to that application's, or correct client_id in .cloud/workspaces/{workspace.name}.yml",
+            )
+        ci.warning(f"Signing in with {name}. It can leak and expires; a federated credential can't and doesn't.")
+        if name == "AZURE_CLIENT_SECRET":
+            from azure.identity import ClientSecretCredential
+
+            return ClientSecretCredential(client_secret=env[name], **whose)
+        return _certificate(env[name], whose)
+    if ci.system() == "github":
+        raise Refusal(
+            "The job cannot sign in",
+            "It has no OIDC token to ask for",
+            "give it 'permissions: id-token: write', and call it from one that has it",
+        )
+    if ci.system() == "azure-devops":
+        raise Refusal("The job cannot sign in", "SYSTEM_ACCESSTOKEN is empty", "map it: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}")
+    from azure.identity import AzureCliCredential
+
+    return AzureCliCredential(tenant_id=workspace.tenant_id)
+
+
+def _certificate(path: str, whose: dict[str, str]) -> TokenCredential:
+    from azure.identity import CertificateCredential
+
+    password = os.environ.get("AZURE_CLIENT_CERTIFICATE_PASSWORD")
+    try:
+        return CertificateCredential(certificate_path=path, password=password, **whose)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise Refusal(
+            f"The certificate {path} cannot be used", why, "set AZURE_CLIENT_CERTIFICATE_PATH to a PEM or PKCS12 file with its key"
+        ) from error
+
+
+def assertion() -> str:
+    """A fresh OIDC token of the GitHub job. It lives five minutes, so every refresh asks for another."""
+    url = os.environ["ACTIONS_ID_TOKEN_REQUEST_URL"]
+    url += ("&" if "?" in url else "?") + urllib.parse.urlencode({"audience": AUDIENCE})
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {os.environ['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"})
+    for pause in (1, 3, 9, None):
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return str(json.load(answer)["value"])
+        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            status = error.code if isinstance(error, urllib.error.HTTPError) else 0
+            if pause is None or (status and status not in (408, 429) and status < 500):
+                why = f"It answered {status}" if status else str(getattr(error, "reason", error))
+                raise Refusal(
+                    "GitHub gave the job no OIDC token", why, "run the job again; an old run's token request has expired"
+                ) from error
+        time.sleep(pause)
+    raise AssertionError
+
+
+_CODES = {
+    "700024": ("the assertion has expired or is not valid yet", "check the runner's clock, then run the job again"),
+    "700213": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
+    "7002138": ("the subject of the federated credential differs", "correct it; subjects are compared letter by letter, case included"),
+    "70021": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
+    "700016": ("the tenant has no such application", "correct client_id or tenant_id"),
+    "7000215": ("the client secret is wrong", "set AZURE_CLIENT_SECRET to the secret's value (not its id), or use a federated credential"),
+    "7000222": ("the client secret has expired", "make a new secret, or use a federated credential, which does not expire"),
+    "700027": ("the certificate is not registered with the application", "upload its public part to the application"),
+    "90002": ("there is no such tenant", "correct tenant_id"),
+    "53003": ("a conditional access policy forbids it", "ask the tenant's administrators to allow the runner's network"),
+}
+
+
+def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | None:
+    """One line for a sign-in that Entra refused; None for another kind of error."""
+    text = " ".join(str(getattr(error, "message", error)).split())
+    code = re.search(r"AADSTS(\d+)", text)
+    who = f"application {workspace.client_id} for workspace {workspace.name}" if workspace else "the workspace's service principal"
+    if code:
+        cause, fix = _CODES.get(code[1], ("", "look the code up in 'Microsoft Entra authentication and authorization error codes'"))
+        if workspace and code[1] in ("700016", "90002"):
+            fix += f" in .cloud/workspaces/{workspace.name}.yml ({workspace.client_id}, {workspace.tenant_id})"
+        if code[1] in ("700213", "7002138", "70021"):
+            fix += _presented()
+        said = re.search(r"AADSTS\d+: (.*?)(?= Trace ID| Correlation ID| Timestamp|$)", text)
+        why = f"AADSTS{code[1]}: {cause or (said[1] if said else text)}"
+        return Refusal(f"Microsoft Entra refused to sign in {who}", why, fix)
+    if type(error).__name__ == "CredentialUnavailableError":
+        return Refusal(f"Nobody is signed in as {who}", text, "run it in the pipeline, or sign in with 'az login'")
+    return None
+
+
+def _presented() -> str:
+    if not os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
+        return ""
+    try:
+        token = claims(assertion())
+    except Refusal:
+        return ""
+    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {token.get('aud')}"

@@ -169,8 +169,9 @@ def _release_sense(document: Document, project: Path) -> list[Problem]:
     value, problems = document.value, []
     for at, threshold in enumerate(value["gate"]["thresholds"]):
         if threshold.get("min", threshold.get("max")) > threshold.get("max", threshold.get("min")):
-            path = ["gate", "thresholds", at, "min"]
-            problems.append(document.problem(path, f"expected at most max ({threshold['max']}), found {threshold['min']}"))
+            problems.append(
+                document.problem(["gate", "thresholds", at, "min"], f"expected at most max ({threshold['max']}), found {threshold['min']}")
+            )
     steps = value["deploy"].get("rollout", {}).get("steps", [100])
     if steps != sorted(set(steps)) or steps[-1] != 100:
         problems.append(document.problem(["deploy", "rollout", "steps"], f"expected rising percentages that end at 100, found {steps}"))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from yaml import CSafeLoader, MarkedYAMLError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -30,7 +30,7 @@ _MOST_DIGITS, _DEEPEST, _MOST_VALUES = 400, 100, 200_000
 class _Loader(CSafeLoader):
     """libyaml's parser with the core schema's resolvers instead of YAML 1.1's."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class has it
 
 
 for _kind, _pattern, _first in (
@@ -184,7 +184,7 @@ class _Builder:
             places[key] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             made[key] = self.build(value_node, above)
         for value in merged:
-            for key, item in (value.items() if isinstance(value, dict) else ()):
+            for key, item in value.items() if isinstance(value, dict) else ():
                 made.setdefault(key, item)
         return made
 
