@@ -1,0 +1,1 @@
+"""Datastores and versioned assets: code, data, environments, models, components; and where their bytes are."""

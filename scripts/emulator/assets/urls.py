@@ -1,0 +1,34 @@
+"""Routes of datastores and of a workspace's assets."""
+
+from __future__ import annotations
+
+from emulator.assets import responses as to
+from emulator.assets.models import KINDS
+from emulator.core import ARM, Route
+
+_WS = "Microsoft.MachineLearningServices/workspaces"
+_ONE = "/subscriptions/{subscription}/resourceGroups/{group}/providers/" + _WS + "/{workspace}"
+_STORES = _ONE + "/datastores"
+
+ROUTES = [
+    Route("GET", ARM, _STORES, to.list_datastores, f"{_WS}/datastores/read", doc="List datastores"),
+    Route("GET", ARM, _STORES + "/{name}", to.get_datastore, f"{_WS}/datastores/read", doc="Read a datastore"),
+    Route("PUT", ARM, _STORES + "/{name}", to.put_datastore, f"{_WS}/datastores/write", doc="Create or replace a datastore"),
+    Route("DELETE", ARM, _STORES + "/{name}", to.delete_datastore, f"{_WS}/datastores/delete", doc="Delete a datastore"),
+    Route("POST", ARM, _STORES + "/{name}/listSecrets", to.list_datastore_secrets, f"{_WS}/datastores/listsecrets/action", doc="Key or SAS of a datastore"),
+]
+
+for _kind in KINDS.values():
+    _all, _right = f"{_ONE}/{_kind.plural}", f"{_WS}/{_kind.plural}"
+    _container, _versions, _version = f"{_all}/{{name}}", f"{_all}/{{name}}/versions", f"{_all}/{{name}}/versions/{{version}}"
+    ROUTES += [
+        Route("GET", ARM, _all, to.list_containers, f"{_right}/read", doc=f"List {_kind.name} containers"),
+        Route("GET", ARM, _container, to.get_container, f"{_right}/read", doc=f"Read a {_kind.name} container"),
+        Route("PUT", ARM, _container, to.put_container, f"{_right}/write", doc=f"Create, change or archive a {_kind.name} container"),
+        Route("DELETE", ARM, _container, to.delete_container, f"{_right}/delete", doc=f"Delete a {_kind.name} container"),
+        Route("GET", ARM, _versions, to.list_versions, f"{_right}/versions/read", doc=f"List {_kind.name} versions"),
+        Route("GET", ARM, _version, to.get_version, f"{_right}/versions/read", doc=f"Read a {_kind.name} version"),
+        Route("PUT", ARM, _version, to.put_version, f"{_right}/versions/write", doc=f"Create a {_kind.name} version, or change or archive one"),
+        Route("DELETE", ARM, _version, to.delete_version, f"{_right}/versions/delete", doc=f"Delete a {_kind.name} version"),
+        Route("POST", ARM, _version + "/startPendingUpload", to.start_upload, f"{_right}/versions/write", doc=f"Where to upload a {_kind.name} version's files"),
+    ]

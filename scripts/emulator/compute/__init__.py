@@ -1,0 +1,1 @@
+"""Computes: clusters, instances, their sizes and the quota they use."""

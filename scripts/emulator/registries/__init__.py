@@ -1,0 +1,1 @@
+"""Registries: where one team hands models, environments, data, code and components to another."""

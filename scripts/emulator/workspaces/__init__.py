@@ -1,0 +1,1 @@
+"""Workspaces: their life cycle, keys, connections and discovery."""
