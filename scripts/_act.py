@@ -10,6 +10,7 @@ What act lacks is made up for in copies, never in the originals:
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -96,7 +97,7 @@ class Run:
         return self.code == 0 and not self.problems and all(result == "success" for result in self.results.values())
 
 
-class CannotRun(Exception):
+class CannotRun(Exception):  # noqa: N818 - the name says it
     """act could not run the workflow, or left a part of it out; not a failure of the workflow's own."""
 
 
@@ -343,18 +344,23 @@ class _Process:
         self._cancel()
 
     def _cancel(self) -> None:
-        alive = _descendants(self._process.pid)[1:]  # the first is act itself, which goes on to the steps that always run
+        deadline = time.monotonic() + 60
+        while self._process.poll() is None and time.monotonic() < deadline:
+            # The first is act itself: it goes on to the steps that always run. A step that began between two signals is for the next turn.
+            self._interrupt(_descendants(self._process.pid)[1:])
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(1)
+        assert self._process.stdin
+        self._process.stdin.close()  # the supervisor kills act if it still runs; its steps lose their terminal and hang up
+
+    @staticmethod
+    def _interrupt(alive: list[int]) -> None:
         for number, seconds in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 2.5)):
             alive = [pid for pid in alive if _signal(pid, number)]
             deadline = time.monotonic() + seconds
             while alive and time.monotonic() < deadline:
                 time.sleep(0.05)
                 alive = [pid for pid in alive if _signal(pid, 0)]
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            assert self._process.stdin
-            self._process.stdin.close()  # the supervisor kills act; its steps lose their terminal and hang up
 
 
 def _signal(pid: int, number: int) -> bool:

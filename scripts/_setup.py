@@ -27,9 +27,8 @@ PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 def main() -> int:
     started = time.monotonic()
-    folder, made = environment(
-        Path(os.environ.get("RUNNER_TOOL_CACHE") or os.environ.get("AGENT_TOOLSDIRECTORY") or Path.home() / ".cache")
-    )
+    cache = os.environ.get("RUNNER_TOOL_CACHE") or os.environ.get("AGENT_TOOLSDIRECTORY") or Path.home() / ".cache"
+    folder, made = environment(Path(cache))
     ci.add_path(folder / PROGRAMS)
     ci.export("SCRIPTS", str(SCRIPTS))
     if temporary := os.environ.get("RUNNER_TEMP") or os.environ.get("AGENT_TEMPDIRECTORY"):
@@ -44,9 +43,8 @@ def environment(cache: Path) -> tuple[Path, bool]:
 
     It is made beside its place and moved there whole, so that neither a killed job nor two jobs at once leave half of one.
     """
-    key = hashlib.sha256(
-        b"\0".join([LOCK.read_bytes(), sys.version.encode(), sysconfig.get_platform().encode(), sys.base_prefix.encode()])
-    ).hexdigest()[:16]
+    python = f"{sys.version} {sysconfig.get_platform()} {sys.base_prefix}"
+    key = hashlib.sha256(LOCK.read_bytes() + python.encode()).hexdigest()[:16]
     place = cache.resolve() / "azureml-catalog" / key
     if (place / "pyvenv.cfg").exists():
         return place, False
@@ -70,23 +68,8 @@ def installer(scratch: Path) -> str:
     if found := shutil.which("uv", path=str(Path(sys.executable).parent)) or shutil.which("uv"):
         return found
     folder = scratch / "installer"
-    run(
-        [
-            sys.executable,
-            "-I",
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--require-hashes",
-            "--target",
-            str(folder),
-            "-r",
-            str(BOOTSTRAP),
-        ],
-        scratch,
-    )
+    pip = [sys.executable, "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run([*pip, "--require-hashes", "--target", str(folder), "-r", str(BOOTSTRAP)], scratch)
     return str(folder / "bin" / ("uv.exe" if os.name == "nt" else "uv"))
 
 
@@ -95,8 +78,8 @@ def run(command: list[str], folder: str | Path) -> None:
     done = subprocess.run(command, cwd=folder, check=False)
     if done.returncode:
         ci.error(
-            f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; its message is above. "
-            "Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again."
+            f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; "
+            "its message is above. Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again."
         )
         raise SystemExit(1)
 

@@ -1,0 +1,193 @@
+"""The engine that the journey tests and the demo stand on: what it makes up for, and what it refuses to overlook."""
+
+from __future__ import annotations
+
+import os
+import signal
+import textwrap
+from pathlib import Path
+
+import _act
+import pytest
+
+REQUEST_URL = "https://token.example/request"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with an empty project in it."""
+    (tmp_path / "source" / ".github" / "workflows").mkdir(parents=True)
+    return tmp_path
+
+
+def run(place: Path, workflow: str, *called: str, **options: object) -> _act.Run:
+    """Run `workflow` as a project's, with the `called` ones in the catalog as called1.yml, called2.yml, ..."""
+    extra = []
+    for number, text in enumerate(called, 1):
+        extra.append(place / f"called{number}.yml")
+        extra[-1].write_text(textwrap.dedent(text))
+    (place / "source" / ".github" / "workflows" / "main.yml").write_text(textwrap.dedent(workflow))
+    _act.prepare_catalog(place / "catalog", REQUEST_URL, workflows=extra)
+    _act.commit_project(place / "source", place / "project")
+    return _act.run(place / "project", "main.yml", place / "catalog", {}, place / "tools", limit=60, **options)  # type: ignore[arg-type]
+
+
+CALLER = """
+    on: push
+    jobs:
+      one:
+        uses: contoso/azureml-catalog/.github/workflows/called1.yml@v0
+        with:
+          environment: it's "quoted" & $(spaced)
+    """
+
+
+def test_jobs_steps_outputs_and_lines_are_told_apart(place: Path) -> None:
+    found = run(
+        place,
+        """
+        on: push
+        jobs:
+          first:
+            runs-on: ubuntu-24.04
+            steps:
+              - name: Speak
+                run: |
+                  echo "name=a value" >> "$GITHUB_OUTPUT"
+                  echo "# Title" >> "$GITHUB_STEP_SUMMARY"
+                  echo "::error file=a.yml,line=3::it is wrong"
+                  echo "a line"
+              - name: Fail
+                run: exit 4
+              - name: Not reached
+                run: echo never
+              - name: Always
+                if: always()
+                run: echo still
+          second:
+            needs: first
+            runs-on: ubuntu-24.04
+            steps:
+              - run: echo never
+        """,
+    )
+    assert found.results == {"first": "failure"}
+    assert not found.succeeded
+    first = found.jobs["first"]
+    assert [(step.name, step.result) for step in first.steps] == [("Speak", "success"), ("Fail", "failure"), ("Always", "success")]
+    assert first.step("Speak").outputs == found.outputs == {"name": "a value"}
+    assert first.step("Speak").lines == ["error: a.yml:3: it is wrong", "a line"]
+    assert first.step("Always").lines == ["still"]
+    assert first.summary == "# Title\n"
+
+
+def test_only_a_job_with_the_permission_gets_a_token_url_and_it_names_the_environment(place: Path) -> None:
+    steps = "[{run: 'echo \"[$ACTIONS_ID_TOKEN_REQUEST_URL]\"'}]"
+    found = run(
+        place,
+        CALLER,
+        f"""
+        on:
+          workflow_call:
+            inputs:
+              environment: {{type: string}}
+        jobs:
+          trusted:
+            runs-on: ubuntu-24.04
+            environment: ${{{{ inputs.environment }}}}
+            permissions: {{id-token: write}}
+            steps: {steps}
+          other:
+            runs-on: ubuntu-24.04
+            permissions: {{contents: read}}
+            steps: {steps}
+        """,
+    )
+    assert found.succeeded
+    assert found.jobs["other"].lines == ["[]"]
+    [url] = found.jobs["trusted"].lines
+    assert url.startswith(f"[{REQUEST_URL}?repository=contoso%2Fflight-delay&")
+    assert url.endswith("environment=it's \"quoted\" & $(spaced)]")
+
+
+def test_a_called_workflow_may_call_its_siblings(place: Path) -> None:
+    called = "on: workflow_call\njobs: {inner: {uses: $/.github/workflows/called2.yml}}"
+    sibling = "on: workflow_call\njobs: {innermost: {runs-on: ubuntu-24.04, steps: [{run: echo here}]}}"
+    caller = CALLER.split("with:")[0]
+    assert run(place, caller, called, sibling).jobs["innermost"].lines == ["here"]
+
+
+def test_a_label_without_a_runner_is_an_error(place: Path) -> None:
+    with pytest.raises(_act.CannotRun, match="left a job out: main.yml/b"):
+        run(
+            place,
+            "on: push\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: 'true'}]}, b: {runs-on: windows-2025, steps: [{run: 'true'}]}}",
+        )
+
+
+def test_an_action_without_a_stand_in_is_an_error(place: Path) -> None:
+    with pytest.raises(_act.CannotRun, match="someone/thing has no stand-in"):
+        run(place, CALLER, "on: workflow_call\njobs: {a: {runs-on: ubuntu-24.04, steps: [{uses: someone/thing@v1}]}}")
+
+
+def test_a_workflow_that_the_event_does_not_start_is_an_error(place: Path) -> None:
+    with pytest.raises(_act.CannotRun, match="act ran nothing"):
+        run(place, "on: workflow_dispatch\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: 'true'}]}}")
+
+
+def test_the_machine_is_not_seen(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET_OF_THE_MACHINE", "seen")
+    found = run(place, "on: push\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: env}]}}")
+    assert not [line for line in found.jobs["a"].lines if "A_SECRET_OF_THE_MACHINE" in line or line == f"HOME={Path.home()}"]
+
+
+CANCELLED = """
+    on: push
+    jobs:
+      slow:
+        runs-on: ubuntu-24.04
+        steps:
+          - name: Slow
+            run: |
+              trap 'kill $waiting; echo restored; exit 130' INT
+              sleep 300 & waiting=$!
+              echo "pid $waiting"
+              wait
+          - name: Not reached
+            run: echo never
+          - name: Always
+            if: always()
+            run: echo still
+      later:
+        needs: slow
+        runs-on: ubuntu-24.04
+        steps:
+          - run: echo never
+    """
+
+
+def test_an_interrupt_lets_the_step_restore_and_leaves_nothing_behind(place: Path) -> None:
+    seen: list[str] = []
+
+    def watch(event: _act.Event) -> None:
+        if event.kind == "line":
+            seen.append(event.text)
+            if event.text.startswith("pid "):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(place, CANCELLED, watch=watch)
+    pid = int(seen[0].removeprefix("pid "))
+    assert seen[1:] == ["restored", "still"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_the_same_project_is_the_same_commit_and_a_change_is_another(place: Path) -> None:
+    (place / "source" / "a file").write_text("1")
+    (place / "source" / "gone").write_text("1")
+    first = _act.commit_project(place / "source", place / "project")
+    assert _act.commit_project(place / "source", place / "project") == first
+    (place / "source" / "gone").unlink()
+    assert _act.commit_project(place / "source", place / "project") != first
+    assert not (place / "project" / "gone").exists()
