@@ -45,7 +45,14 @@ BUILTIN_ROLES: list[tuple[str, str, str, list[str], list[str], list[str]]] = [
         ],
         [],
     ),
-    ("acdd72a7-3385-48ef-bd42-f606fba81ae7", "Reader", "View all resources, but does not allow you to make any changes.", ["*/read"], [], []),
+    (
+        "acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        "Reader",
+        "View all resources, but does not allow you to make any changes.",
+        ["*/read"],
+        [],
+        [],
+    ),
     (
         "18d7d88d-d35e-4fb5-a5c3-7773c20a72d9",
         "User Access Administrator",
@@ -59,7 +66,12 @@ BUILTIN_ROLES: list[tuple[str, str, str, list[str], list[str], list[str]]] = [
         "Role Based Access Control Administrator",
         "Manage access to Azure resources by assigning roles using Azure RBAC. This role does not allow you to manage access using other "
         "ways, such as Azure Policy.",
-        ["Microsoft.Authorization/roleAssignments/write", "Microsoft.Authorization/roleAssignments/delete", "*/read", "Microsoft.Support/*"],
+        [
+            "Microsoft.Authorization/roleAssignments/write",
+            "Microsoft.Authorization/roleAssignments/delete",
+            "*/read",
+            "Microsoft.Support/*",
+        ],
         [],
         [],
     ),

@@ -129,9 +129,7 @@ def provider(cloud: Cloud, namespace: str) -> Document:
     """A resource provider: whether it is registered, its types and their API versions."""
     known = next((name for name in PROVIDERS if name.lower() == namespace.lower()), None)
     if known is None:
-        raise AzureError(
-            404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid."
-        )
+        raise AzureError(404, "InvalidResourceNamespace", f"The resource namespace '{namespace}' is invalid.")
     id = f"/subscriptions/{SUBSCRIPTION}/providers/{known}"
     state = (cloud.store.get(id) or {}).get("state", "Registered")
     return {
@@ -191,7 +189,9 @@ def put_group(cloud: Cloud, subscription_id: str, name: str, body: Document) -> 
             f"Invalid resource group location '{where}'. The Resource group already exists in location '{existing['location']}'.",
         )
     if existing and existing["properties"]["provisioningState"] == "Deleting":
-        raise AzureError(409, "ResourceGroupBeingDeleted", f"The resource group '{name}' is in deprovisioning state and cannot perform this operation.")
+        raise AzureError(
+            409, "ResourceGroupBeingDeleted", f"The resource group '{name}' is in deprovisioning state and cannot perform this operation."
+        )
     document = existing or {
         "id": group_id(subscription_id, name),
         "name": name,

@@ -68,7 +68,10 @@ def _storage_account(cloud: Cloud, document: Document) -> None:
         "minimumTlsVersion": "TLS1_2",
         "supportsHttpsTrafficOnly": True,
         "networkAcls": {"bypass": "AzureServices", "defaultAction": "Allow", "ipRules": [], "virtualNetworkRules": []},
-        "encryption": {"keySource": "Microsoft.Storage", "services": {kind: {"enabled": True, "keyType": "Account"} for kind in ("blob", "file")}},
+        "encryption": {
+            "keySource": "Microsoft.Storage",
+            "services": {kind: {"enabled": True, "keyType": "Account"} for kind in ("blob", "file")},
+        },
         "creationTime": cloud.stamp(),
         **{key: value for key, value in document["properties"].items() if value is not None},
         "primaryEndpoints": {host: f"https://{name}.{host}.core.windows.net/" for host in hosts},
@@ -120,7 +123,11 @@ def _log_analytics(cloud: Cloud, document: Document) -> None:
 
 def _container_registry(cloud: Cloud, document: Document) -> None:
     if not re.fullmatch(r"[A-Za-z0-9]{5,50}", document["name"]):
-        raise bad_request("name", "Registry names may contain only alpha numeric characters and must be between 5 and 50 characters.", "InvalidResourceName")
+        raise bad_request(
+            "name",
+            "Registry names may contain only alpha numeric characters and must be between 5 and 50 characters.",
+            "InvalidResourceName",
+        )
     document["sku"] = {"name": "Basic", "tier": (document.get("sku") or {}).get("name", "Basic"), **(document.get("sku") or {})}
     document["properties"] = {
         "adminUserEnabled": False,

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from emulator import odata
-from emulator.arm import models, resources, roles
+from emulator.arm import deployments, models, resources, roles
 from emulator.core import SUBSCRIPTION, Call, Cloud, Handler, Principal, Reply
 from emulator.errors import AzureError, conflict, forbidden
 
@@ -203,7 +203,9 @@ async def list_account_keys(call: Call) -> Any:
     account = _account(call)
     key = call.cloud.storage.key(account["name"])
     return {
-        "keys": [{"keyName": name, "value": key, "permissions": "FULL", "creationTime": account["createdTime"]} for name in ("key1", "key2")]
+        "keys": [
+            {"keyName": name, "value": key, "permissions": "FULL", "creationTime": account["createdTime"]} for name in ("key1", "key2")
+        ]
     }
 
 
@@ -226,6 +228,65 @@ async def check_account_name(call: Call) -> Any:
     if call.cloud.storage.known(name):
         return {"nameAvailable": False, "reason": "AlreadyExists", "message": f"The storage account named {name} is already taken."}
     return {"nameAvailable": True}
+
+
+# --- template deployments --------------------------------------------------------------------------------------------------------
+
+
+def _deployment_id(call: Call) -> str:
+    group = models.need_group(call.cloud, call.params["subscription"], call.params["group"])
+    return deployments.deployment_id(call.params["subscription"], group["name"], call.params["name"])
+
+
+async def put_deployment(call: Call) -> Reply:
+    id, properties = _deployment_id(call), (call.body or {}).get("properties") or {}
+    if call.cloud.operations.running(id):
+        raise conflict(
+            f"Unable to edit or replace deployment '{call.params['name']}': previous deployment is still active. "
+            "Please see https://aka.ms/arm-deploy for usage details.",
+            "DeploymentActive",
+        )
+    document, scope = deployments.begin(call.cloud, id, properties)
+    known = call.cloud.store.exists(id)
+    call.cloud.store.delete_under(id)
+    call.cloud.store.put(id, "deployment", document)
+    work = deployments.run(call.cloud, caller(call), id, properties["template"], scope)
+    operation = call.cloud.operations.start(id, deployments.TYPE, work)
+    return call.accepted(operation, document, 200 if known else 201)
+
+
+async def validate_deployment(call: Call) -> Any:
+    """What a deployment would do, without doing it."""
+    document, _ = deployments.begin(call.cloud, _deployment_id(call), (call.body or {}).get("properties") or {})
+    document["properties"]["provisioningState"] = "Succeeded"
+    return document
+
+
+async def get_deployment(call: Call) -> Any:
+    found = call.cloud.store.get(_deployment_id(call))
+    if found is None:
+        raise AzureError(404, "DeploymentNotFound", f"Deployment '{call.params['name']}' could not be found.")
+    return found
+
+
+async def has_deployment(call: Call) -> Reply:
+    await get_deployment(call)
+    return Reply(204)
+
+
+async def delete_deployment(call: Call) -> Reply:
+    """Forget a deployment; what it created stays."""
+    return Reply(202 if call.cloud.store.delete_under(_deployment_id(call)) else 204)
+
+
+async def list_deployments(call: Call) -> Any:
+    group = models.need_group(call.cloud, call.params["subscription"], call.params["group"])
+    return {"value": call.cloud.store.list("deployment", under=group["id"])}
+
+
+async def list_deployment_operations(call: Call) -> Any:
+    await get_deployment(call)
+    return {"value": deployments.operations_of(call.cloud, _deployment_id(call))}
 
 
 # --- roles -----------------------------------------------------------------------------------------------------------------------
@@ -285,7 +346,8 @@ async def list_role_assignments(call: Call) -> Any:
         "value": [
             each
             for each in call.cloud.store.list("role_assignment")
-            if (roles.covers(each["properties"]["scope"], scope) or roles.covers(scope, each["properties"]["scope"])) and test(each["properties"])
+            if (roles.covers(each["properties"]["scope"], scope) or roles.covers(scope, each["properties"]["scope"]))
+            and test(each["properties"])
         ]
     }
 

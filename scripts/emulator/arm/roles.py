@@ -65,9 +65,7 @@ def definition(cloud: Cloud, role: str) -> Document | None:
 def put_definition(cloud: Cloud, guid: str, properties: Document) -> Document:
     """Create or change a custom role. Raises Azure's 400 for a body that is none."""
     if guid.lower() in _BUILTIN:
-        raise AzureError(
-            403, "RoleDefinitionIsBuiltIn", f"The role definition '{guid}' is built in and cannot be changed."
-        )
+        raise AzureError(403, "RoleDefinitionIsBuiltIn", f"The role definition '{guid}' is built in and cannot be changed.")
     for name in ("roleName", "permissions", "assignableScopes"):
         if not properties.get(name):
             raise bad_request(name, f"The role definition needs '{name}'.", "InvalidRoleDefinition")
@@ -103,7 +101,11 @@ def delete_definition(cloud: Cloud, guid: str) -> Document | None:
     if found is None:
         return None
     if any(each["properties"]["roleDefinitionId"].lower().endswith("/" + guid.lower()) for each in cloud.store.list("role_assignment")):
-        raise AzureError(400, "RoleDefinitionHasAssignments", "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments).")
+        raise AzureError(
+            400,
+            "RoleDefinitionHasAssignments",
+            "There are existing role assignments referencing role (code: RoleDefinitionHasAssignments).",
+        )
     cloud.store.delete(DEFINITIONS + guid)
     return found
 
@@ -132,7 +134,9 @@ def create_assignment(cloud: Cloud, scope: str, name: str, properties: Document,
         raise bad_request("principalId", "The 'principalId' property is required in the request body.", "InvalidRequestContent")
     if found is None:
         raise AzureError(
-            404, "RoleDefinitionDoesNotExist", f"The specified role definition with ID '{properties.get('roleDefinitionId', '')}' does not exist."
+            404,
+            "RoleDefinitionDoesNotExist",
+            f"The specified role definition with ID '{properties.get('roleDefinitionId', '')}' does not exist.",
         )
     principal = cloud.store.get(f"entra/service_principals/{oid}") or cloud.store.get(f"entra/users/{oid}")
     if principal is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from emulator.arm import responses as r
+from emulator.arm.deployments import TYPE
 from emulator.arm.resources import KINDS
 from emulator.core import ARM, Route
 
 _SUBSCRIPTION = "/subscriptions/{subscription}"
 _GROUP = _SUBSCRIPTION + "/resourcegroups/{group}"
+_DEPLOYMENTS = f"{_GROUP}/providers/{TYPE}"
 _ACCOUNT = _GROUP + "/providers/Microsoft.Storage/storageAccounts"
 _GROUPS = "Microsoft.Resources/subscriptions/resourceGroups"
 _ROLES = "Microsoft.Authorization/roleDefinitions"
@@ -53,6 +55,13 @@ ROUTES = [
     Route("POST", ARM, f"{_ACCOUNT}/{{name}}/listKeys", r.list_account_keys, action="Microsoft.Storage/storageAccounts/listKeys/action", doc="Account keys"),
     Route("GET", ARM, f"{_ACCOUNT}/{{name}}/blobServices/default", r.get_blob_service, action="Microsoft.Storage/storageAccounts/blobServices/read", doc="Blob service"),
     Route("POST", ARM, _SUBSCRIPTION + "/providers/Microsoft.Storage/checkNameAvailability", r.check_account_name, doc="Whether an account name is free"),
+    Route("PUT", ARM, f"{_DEPLOYMENTS}/{{name}}", r.put_deployment, action=f"{TYPE}/write", doc="Deploy a template"),
+    Route("GET", ARM, f"{_DEPLOYMENTS}/{{name}}", r.get_deployment, action=f"{TYPE}/read", doc="Read a deployment"),
+    Route("HEAD", ARM, f"{_DEPLOYMENTS}/{{name}}", r.has_deployment, action=f"{TYPE}/read", doc="Whether a deployment exists"),
+    Route("DELETE", ARM, f"{_DEPLOYMENTS}/{{name}}", r.delete_deployment, action=f"{TYPE}/delete", doc="Forget a deployment"),
+    Route("GET", ARM, _DEPLOYMENTS, r.list_deployments, action=f"{TYPE}/read", doc="List deployments"),
+    Route("GET", ARM, _GROUP + "/deployments/{name}/operations", r.list_deployment_operations, action=f"{TYPE}/operations/read", doc="What a deployment did"),
+    Route("POST", ARM, f"{_DEPLOYMENTS}/{{name}}/validate", r.validate_deployment, action=f"{TYPE}/validate/action", doc="Check a template"),
     *[
         route
         for scope in ("", "/{scope:path}")

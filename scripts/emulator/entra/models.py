@@ -361,9 +361,7 @@ def bearer(cloud: Cloud, header: str | None, host: str) -> Principal:
     if not header:
         raise unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is missing.")
     if scheme.lower() != "bearer" or not token:
-        raise unauthorized(
-            "AuthenticationFailed", "Authentication failed. The 'Authorization' header is provided in an invalid format."
-        )
+        raise unauthorized("AuthenticationFailed", "Authentication failed. The 'Authorization' header is provided in an invalid format.")
     return validate(cloud, token.strip(), host)
 
 

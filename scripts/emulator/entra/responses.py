@@ -229,7 +229,11 @@ def _by_refresh_token(call: Call, form: dict[str, str]) -> models.Document:
     key = models.entra_key(call.cloud)
     try:
         claims = jwt.decode(
-            form.get("refresh_token", ""), key.private.public_key(), algorithms=["RS256"], audience="refresh_token", options={"require": ["oid"]}
+            form.get("refresh_token", ""),
+            key.private.public_key(),
+            algorithms=["RS256"],
+            audience="refresh_token",
+            options={"require": ["oid"]},
         )
     except jwt.InvalidTokenError:
         raise exceptions.bad_refresh_token() from None

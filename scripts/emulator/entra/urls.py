@@ -7,7 +7,9 @@ from emulator.entra import responses as r
 
 ROUTES = [
     Route("GET", r.HOST, "/common/discovery/instance", r.instance_discovery, auth="none", doc="Instance discovery"),
-    Route("GET", r.HOST, "/{tenant}/v2.0/.well-known/openid-configuration", r.configuration_v2, auth="none", doc="OpenID configuration, v2"),
+    Route(
+        "GET", r.HOST, "/{tenant}/v2.0/.well-known/openid-configuration", r.configuration_v2, auth="none", doc="OpenID configuration, v2"
+    ),
     Route("GET", r.HOST, "/{tenant}/.well-known/openid-configuration", r.configuration_v1, auth="none", doc="OpenID configuration, v1"),
     Route("GET", r.HOST, "/{tenant}/discovery/v2.0/keys", r.keys, auth="none", doc="Signing keys, v2"),
     Route("GET", r.HOST, "/{tenant}/discovery/keys", r.keys, auth="none", doc="Signing keys, v1"),
