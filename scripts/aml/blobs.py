@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -102,6 +104,17 @@ def read(container: ContainerClient, path: str, *, limit: int = 1 << 20) -> byte
 def write(container: ContainerClient, path: str, data: bytes) -> None:
     """Write a small blob, replacing what is there."""
     container.upload_blob(path, data, overwrite=True)
+
+
+def write_tree(container: ContainerClient, path: str, folder: Path, names: Iterable[str]) -> None:
+    """Write files of a folder below a path, replacing what is there."""
+
+    def one(name: str) -> None:
+        with open(folder / name, "rb") as data:
+            container.upload_blob(f"{path}/{name}", data, overwrite=True)
+
+    with ThreadPoolExecutor(READERS) as writers:
+        list(writers.map(one, names))
 
 
 def _digest(container: ContainerClient, name: str) -> str:

@@ -9,14 +9,21 @@ from __future__ import annotations
 
 import json
 import re
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rfc8785
 
-from aml import digest
+from aml import blobs, command, digest, registry
+from aml.azure import Client
 from aml.command import Refusal
+from aml.registry import Registry
+from aml.workspace import Workspace
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
 
 FILE = "bundle.json"
 SCHEMA = Path(__file__).parents[2] / "schemas" / "bundle.schema.json"
@@ -45,9 +52,48 @@ def checked_id(text: str) -> str:
     return text
 
 
+def arguments(to: ArgumentParser) -> None:
+    """Add `--bundle-id` and `--from`."""
+    command.argument(to, "--bundle-id", required=True, help="Id of the bundle, sha256:<hex>, an output of seal_bundle.")
+    where = "Where it is read from; a workspace of stage prod reads from the registry only, others from themselves unless told."
+    command.argument(to, "--from", default="", choices=("", "workspace", "registry"), help=where)
+
+
+def source(at: Workspace, wanted: str) -> str:
+    """`workspace` or `registry`: where a workspace takes a bundle from. Raises Refusal where production would not read the registry."""
+    if at.stage == "prod" and wanted == "workspace":
+        raise Refusal(
+            f"workspace {at.name} is production and takes bundles from the registry only",
+            "what is deployed there must be what was shared, with its digests checked",
+            "share it with share_model, and leave --from out",
+        )
+    return wanted or ("registry" if at.stage == "prod" else "workspace")
+
+
 def asset(model: str, bundle_id: str) -> tuple[str, str]:
     """(name, version) of the data asset that keeps a bundle."""
     return f"bundle-{model}", bundle_id.removeprefix("sha256:")[:16]
+
+
+def from_workspace(client: Client, credential: TokenCredential, model: str, bundle_id: str) -> dict[str, Any]:
+    """The bundle that the workspace keeps. Raises Refusal when there is none or it is not the one asked for."""
+    name, version = asset(model, checked_id(bundle_id))
+    found = client.find(f"data/{name}/versions/{version}")
+    if found is None:
+        raise Refusal(f"bundle {bundle_id} is not in this workspace", f"it has no data asset {name}:{version}", "seal it with seal_bundle")
+    datastore, path = blobs.place(found["properties"]["dataUri"])
+    return parse(blobs.read(blobs.datastore(client, datastore, credential), path), bundle_id, "the workspace")
+
+
+def from_registry(found: Registry, model: str, bundle_id: str) -> dict[str, Any]:
+    """The bundle that the registry keeps. Raises Refusal when there is none or it is not the one asked for."""
+    name, version = asset(model, checked_id(bundle_id))
+    there = registry.version_of(found, "data", name, version)
+    if there is None:
+        raise Refusal(
+            f"bundle {bundle_id} is not in registry {found.name}", f"it has no data asset {name}:{version}", "share it with share_model"
+        )
+    return parse(registry.read(found, "data", name, version, there["properties"]["dataUri"]), bundle_id, f"registry {found.name}")
 
 
 def parse(data: bytes, bundle_id: str, source: str) -> dict[str, Any]:
@@ -132,3 +178,42 @@ def unpinned(document: Mapping[str, Any]) -> list[str]:
         if entry["version"].lower() == "latest" or "@" in entry["version"]:
             lines.append(f"{kind} {entry['name']} has the version {entry['version']!r}, which may move")
     return lines
+
+
+def in_workspace(client: Client, credential: TokenCredential, document: Mapping[str, Any]) -> list[str]:
+    """How what a workspace holds differs from a bundle, read now: one line for each asset that is missing or has other content."""
+    lines, model = [], document["model"]
+    if found := client.find(f"models/{model['name']}/versions/{model['version']}"):
+        datastore, path = blobs.place(found["properties"]["modelUri"])
+        files = blobs.files(blobs.datastore(client, datastore, credential), path)
+        lines += _compared("model", model, digest.of_files(files), "the workspace")
+    else:
+        lines.append(f"model {model['name']}:{model['version']} is not in the workspace")
+    if wanted := document.get("environment"):
+        if found := client.find(f"environments/{wanted['name']}/versions/{wanted['version']}"):
+            lines += _compared("environment", wanted, definition(found["properties"]), "the workspace")
+        else:
+            lines.append(f"environment {wanted['name']}:{wanted['version']} is not in the workspace")
+    return lines
+
+
+def in_registry(found: Registry, document: Mapping[str, Any]) -> list[str]:
+    """How what a registry holds differs from a bundle, read now: one line for each asset that is missing or has other content."""
+    lines, model, where = [], document["model"], f"registry {found.name}"
+    if there := registry.version_of(found, "models", model["name"], model["version"]):
+        files = registry.files(found, "models", model["name"], model["version"], there["properties"]["modelUri"])
+        lines += _compared("model", model, digest.of_files(files), where)
+    else:
+        lines.append(f"model {model['name']}:{model['version']} is not in {where}")
+    if wanted := document.get("environment"):
+        if there := registry.version_of(found, "environments", wanted["name"], wanted["version"]):
+            lines += _compared("environment", wanted, definition(there["properties"]), where)
+        else:
+            lines.append(f"environment {wanted['name']}:{wanted['version']} is not in {where}")
+    return lines
+
+
+def _compared(kind: str, wanted: Mapping[str, Any], found: str, where: str) -> list[str]:
+    if found == wanted["digest"]:
+        return []
+    return [f"{kind} {wanted['name']}:{wanted['version']} is {found} in {where}, {wanted['digest']} in the bundle"]

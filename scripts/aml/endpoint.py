@@ -30,6 +30,20 @@ BUNDLE = "bundle_id"  # tag of a deployment
 _READ_ONLY = ("provisioningState", "scoringUri", "swaggerUri")
 
 
+_NO_RESERVE = (
+    "standard_nc24ads_a100_v4",
+    "standard_nc48ads_a100_v4",
+    "standard_nc96ads_a100_v4",
+    "standard_nc40ads_h100_v5",
+    "standard_nc80adis_h100_v5",
+    "standard_nd96amsr_a100_v4",
+    "standard_nd96asr_v4",
+    "standard_nd40rs_v2",
+    "standard_nd96is_h100_v5",
+    "standard_nd96isr_h100_v5",
+)
+
+
 def name_of(workspace: Workspace, endpoint_file: str) -> str:
     """The endpoint's name: the workspace spec's, since names are unique in a region, or else the endpoint file's."""
     import yaml
@@ -49,6 +63,24 @@ def need(client: Client, name: str) -> dict[str, Any]:
     if (found := find(client, name)) is None:
         raise Refusal(f"there is no endpoint {name} in this workspace", "nothing was deployed to it yet", "run deploy_online first")
     return found
+
+
+def need_deployment(client: Client, name: str, deployment: str) -> dict[str, Any]:
+    """A deployment that serves and came from a bundle. Raises Refusal when it is missing, not ready or made otherwise."""
+    found = client.find(f"onlineEndpoints/{name}/deployments/{deployment}")
+    if found is None:
+        raise Refusal(f"endpoint {name} has no deployment {deployment}", "it failed, was deleted, or was never made", "run deploy_online first")
+    if (state := found["properties"].get("provisioningState")) != "Succeeded":
+        raise Refusal(f"deployment {deployment} of endpoint {name} is {state}", "it can't take requests", "run deploy_online again")
+    if BUNDLE not in tags(found):
+        raise Refusal(f"deployment {deployment} came from no bundle", f"it has no tag {BUNDLE}", "make it with deploy_online")
+    return found
+
+
+def at_a_time(deployment: Mapping[str, Any]) -> int:
+    """Requests that a deployment works on at once; more than twice as many are refused with 429."""
+    settings = deployment["properties"].get("requestSettings") or {}
+    return int(settings.get("maxConcurrentRequestsPerInstance") or 1) * int((deployment.get("sku") or {}).get("capacity") or 1)
 
 
 def deployments(client: Client, name: str) -> dict[str, dict[str, Any]]:
@@ -133,12 +165,30 @@ def parsed(text: str) -> Split:
     return {} if text == "none" else {name: int(share) for name, share in (part.rsplit("=", 1) for part in text.split())}
 
 
-def reserved(instances: int) -> int:
-    """Instances that Azure reserves quota for: a fifth more, to upgrade them.
+def reserved(size: str, instances: int) -> int:
+    """Instances of a size that Azure reserves quota for: a fifth more than asked, to upgrade them, but for the sizes that it exempts.
 
-    Source: "Manage and increase quotas", virtual machine quota allocation for deployment (learn.microsoft.com/azure/machine-learning).
+    Sources: "Manage and increase quotas" and "Managed online endpoints SKU list" (learn.microsoft.com/azure/machine-learning).
     """
-    return math.ceil(12 * instances / 10)  # 1.2 * 5 is 6.0, but 1.2 * 15 is 18.000000000000004 in floating point
+    # In integers: 1.2 * 15 is 18.000000000000004 in floating point.
+    return instances if size.lower() in _NO_RESERVE else math.ceil(12 * instances / 10)
+
+
+def check_quota(client: Client, at: Workspace, location: str, size: str, instances: int) -> str:
+    """One line on whether new instances fit the quota. Raises Refusal when Azure has no such size here, or they don't fit."""
+    region = f"/subscriptions/{at.subscription_id}/providers/Microsoft.MachineLearningServices/locations/{location}"
+    found = next((entry for entry in client.list(f"{region}/vmSizes") if entry["name"].lower() == size.lower()), None)
+    if found is None:
+        raise Refusal(f"there is no machine {size} in {location}", "Azure ML does not list it", "correct instance_type, or use another region")
+    cores = reserved(size, instances) * int(found["vCPUs"])
+    for usage in client.list(f"{region}/usages"):
+        if usage["name"]["value"].lower() == str(found["family"]).lower():
+            free = int(usage["limit"]) - int(usage["currentValue"])
+            says = f"{instances} x {size} need {cores} cores of {found['family']}, {free} of {usage['limit']} are free"
+            if cores > free and int(usage["limit"]) >= 0:
+                raise Refusal(f"the quota does not suffice: {says}", "Azure reserves a fifth more instances than asked for", FIXES["OutOfQuota"])
+            return says
+    return f"{instances} x {size} need {cores} cores of {found['family']}; Azure shows no quota of that family, so this was not checked"
 
 
 def invoke_url(endpoint: Mapping[str, Any]) -> str:

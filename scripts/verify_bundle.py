@@ -1,0 +1,69 @@
+"""Check, right before it is deployed, that a bundle is what it says: its id, what is stored under its names, and the checkout.
+
+Every file of the model is read and hashed again, where it will be deployed from. One line for each mismatch; any of them ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from aml import azure, bundle, ci, command, evidence, identity, registry, spec, workspace
+from aml.command import Refusal
+
+
+def verify(project: Path, name: str, bundle_id: str, source: str, folder: Path) -> list[str]:
+    """Everything about the bundle that is not as it was sealed, one line each; leaves evidence."""
+    started, began = evidence.now(), time.monotonic()
+    at = workspace.load(project, name)
+    where = bundle.source(at, source)
+    bundle.checked_id(bundle_id)
+    release = spec.release(project)
+    model = release["model"]["name"]
+    credential = identity.sign_in(at, writes=False)
+    if where == "registry":
+        found = registry.connect(at, credential)
+        document = bundle.from_registry(found, model, bundle_id)
+        lines = bundle.in_registry(found, document)
+    else:
+        client = azure.management(at, credential)
+        document = bundle.from_workspace(client, credential, model, bundle_id)
+        lines = bundle.in_workspace(client, credential, document)
+    lines += bundle.unpinned(document) + bundle.mismatches(document, project)
+    for path in (".cloud/release.yml", release["deploy"]["endpoint"], release["deploy"]["deployment"], release["deploy"]["smoke"]):
+        if path not in document["files"]:
+            lines.append(f"{path} is what this project deploys by, and the bundle does not have it")
+    for line in lines:
+        ci.error(line)
+    evidence.write(
+        folder,
+        evidence.statement(
+            evidence.about_bundle(model, bundle_id),
+            "verify_bundle",
+            "failed" if lines else "passed",
+            workspace=at.name,
+            started=started,
+            figures={"seconds": round(time.monotonic() - began, 3)},
+            findings=[{"rule": "as sealed", "passed": False, "says": line} for line in lines],
+            facts={"from": where, "bundle": document},
+        ),
+    )
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line and verify the bundle."""
+    parser = command.parser(__doc__)
+    bundle.arguments(parser)
+    evidence.argument(parser)
+    given = parser.parse_args(argv)
+    if lines := verify(given.project, given.workspace, given.bundle_id, getattr(given, "from"), given.evidence):
+        count = f"{len(lines)} mismatch{'es' if len(lines) > 1 else ''}"
+        fix = "check out the commit of the bundle; if what is stored was changed, find out by whom, then seal and share anew"
+        raise Refusal(f"bundle {given.bundle_id} is not what was sealed", f"it has {count}, listed above", fix)
+    ci.say(f"passed  bundle {given.bundle_id} is what was sealed")
+    return 0
+
+
+if __name__ == "__main__":
+    command.run(main)
