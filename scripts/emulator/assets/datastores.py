@@ -6,6 +6,7 @@ Source: https://learn.microsoft.com/rest/api/azureml/datastores. Secrets are kep
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 from emulator.core import Cloud, Principal
@@ -19,7 +20,12 @@ NEEDED = {
     "AzureBlob": ["accountName", "containerName"], "AzureFile": ["accountName", "fileShareName"], "AzureDataLakeGen2": ["accountName", "filesystem"],
     "AzureDataLakeGen1": ["storeName"], "OneLake": ["artifact", "oneLakeWorkspaceName"],
 }  # fmt: skip
-SECRETS = {"AccountKey": ("AccountKey", "key"), "Sas": ("Sas", "sasToken"), "ServicePrincipal": ("ServicePrincipal", "clientSecret"), "Certificate": ("Certificate", "certificate")}
+SECRETS = {
+    "AccountKey": ("AccountKey", "key"),
+    "Sas": ("Sas", "sasToken"),
+    "ServicePrincipal": ("ServicePrincipal", "clientSecret"),
+    "Certificate": ("Certificate", "certificate"),
+}
 
 
 def datastore_id(workspace_id: str, name: str) -> str:
@@ -72,7 +78,9 @@ def make_default(cloud: Cloud, workspace_id: str, name: str, properties: Documen
     return _write(cloud, workspace_id, name, full, None, None)[0]
 
 
-def _write(cloud: Cloud, workspace_id: str, name: str, properties: Document, secret: str | None, principal: Principal | None) -> tuple[Document, bool]:
+def _write(
+    cloud: Cloud, workspace_id: str, name: str, properties: Document, secret: str | None, principal: Principal | None
+) -> tuple[Document, bool]:
     id = datastore_id(workspace_id, name)
     old = cloud.store.get(id)
     shown = {
@@ -102,9 +110,10 @@ def delete(cloud: Cloud, workspace_id: str, name: str) -> bool:
 
 
 def secrets(cloud: Cloud, workspace_id: str, name: str, expirable: bool, hours: int) -> Document:
-    """What ``listSecrets`` answers: the key, or for an expirable secret a container SAS of so many hours instead of it.
+    """What ``listSecrets`` answers: the key, or for an expirable secret a SAS of so many hours instead of it.
 
-    The SDK asks for expirable secrets (``operations/_datastore_operations.py``, ``_list_secrets``).
+    The SDK asks for expirable secrets (``operations/_datastore_operations.py``, ``_list_secrets``), and reads code from other containers of the account with
+    the same SAS (``operations/_code_operations.py``, ``download``), so it is one of the account.
     """
     properties = need(cloud, workspace_id, name)["properties"]
     kind = properties["credentials"]["credentialsType"]
@@ -113,10 +122,24 @@ def secrets(cloud: Cloud, workspace_id: str, name: str, expirable: bool, hours: 
     account, container = properties.get("accountName"), properties.get("containerName") or properties.get("filesystem")
     saved = cloud.store.get(f"secrets{datastore_id(workspace_id, name)}")
     if kind == "AccountKey" and expirable and container and cloud.storage.known(account):
-        return {"secretsType": "Sas", "sasToken": cloud.storage.sas(account, container, "racwdl", minutes=60 * hours).split("?", 1)[1]}
+        return {"secretsType": "Sas", "sasToken": _account_sas(cloud, account, hours)}
     secret = saved["secret"] if saved else cloud.storage.key(account)
     type, field = SECRETS[kind]
     return {"secretsType": type, field: secret}
+
+
+def _account_sas(cloud: Cloud, account: str, hours: int) -> str:
+    from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+    now = cloud.now()
+    return generate_account_sas(
+        account,
+        cloud.storage.key(account),
+        ResourceTypes(service=True, container=True, object=True),
+        AccountSasPermissions(read=True, write=True, delete=True, list=True, add=True, create=True),
+        expiry=now + timedelta(hours=hours),
+        start=now - timedelta(minutes=5),
+    )
 
 
 def _secret(credentials: Document) -> str | None:

@@ -7,6 +7,7 @@ report them (Azure/azureml-assets#3439, Azure/azure-sdk-for-python#33978, Azure/
 
 from __future__ import annotations
 
+import json
 import re
 import uuid
 from collections.abc import Iterable, Mapping
@@ -90,7 +91,12 @@ def get_container(cloud: Cloud, parent: str, kind: Kind, name: str) -> Document:
     """A container with its latest and next version; 404 where there is none."""
     document = cloud.store.get(asset_id(parent, kind, name))
     if document is None and (found := _curated(cloud, parent, kind, name, CURATED_LATEST)):
-        return {**found, "id": asset_id(parent, kind, name), "name": name, "properties": {**_blank(), "latestVersion": CURATED_LATEST, "nextVersion": None}}
+        return {
+            **found,
+            "id": asset_id(parent, kind, name),
+            "name": name,
+            "properties": {**_blank(), "latestVersion": CURATED_LATEST, "nextVersion": None},
+        }
     if document is None:
         raise _missing(cloud, parent, kind, name)
     return document
@@ -126,7 +132,9 @@ def resolve(cloud: Cloud, parent: str, reference: str, kind: str | None = None) 
         return _pick(cloud, by_name(cloud, match["registry"])["id"], match)
     if match := re.fullmatch(rf"azureml://locations/[^/]+/workspaces/(?P<guid>[^/]+){tail}", text, re.IGNORECASE):
         return _pick(cloud, by_guid(cloud, match["guid"])["id"], match)
-    if match := re.fullmatch(rf"(?P<parent>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/(?:workspaces|registries)/[^/]+){tail}", text, re.IGNORECASE):
+    if match := re.fullmatch(
+        rf"(?P<parent>/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/(?:workspaces|registries)/[^/]+){tail}", text, re.IGNORECASE
+    ):
         return _pick(cloud, match["parent"], match)
     match = re.fullmatch(r"(?P<name>[\w.-]+)(?::(?P<version>[\w.-]+)|@(?P<label>[\w.-]+))", text)
     if not match:
@@ -158,11 +166,17 @@ def find_by_hash(cloud: Cloud, parent: str, content_hash: str) -> list[Document]
 def page(call: Call, found: list[Document], newest_first: bool) -> Document:
     """One page of a list: filtered, ordered and cut as the query asks, with the link to the rest."""
     query = call.query
-    view = query.get("listViewType", "ActiveOnly").lower()
+    view = (
+        query.get("listViewType", "ActiveOnly").lower().removeprefix("listviewtype.").replace("_", "")
+    )  # azure-ai-ml: ListViewType.ACTIVE_ONLY to registries
     if view not in ("activeonly", "archivedonly", "all"):
         raise bad_request("listViewType", f"'{query['listViewType']}' is not a list view type; it is ActiveOnly, ArchivedOnly or All.")
     if view != "all":
-        found = [one for one in found if bool(one["properties"].get("isArchived")) == (view == "archivedonly") and not one["properties"].get("isAnonymous")]
+        found = [
+            one
+            for one in found
+            if bool(one["properties"].get("isArchived")) == (view == "archivedonly") and not one["properties"].get("isAnonymous")
+        ]
     for field in ("stage", "description"):
         if wanted := query.get(field):
             found = [one for one in found if one["properties"].get(field) == wanted]
@@ -207,12 +221,23 @@ def _missing(cloud: Cloud, parent: str, kind: Kind, name: str, version: str | No
 def _curated(cloud: Cloud, parent: str, kind: Kind, name: str, version: str) -> Document | None:
     """Microsoft's environments: in every workspace under their ``AzureML-`` names, in the registry ``azureml`` under their own."""
     in_registry = parent.lower().endswith(f"/registries/{CURATED_REGISTRY}")
-    if kind.name != "environment" or not version.isdigit() or not (in_registry or name.lower().startswith("azureml-")) or not curated.find(name):
+    if (
+        kind.name != "environment"
+        or not version.isdigit()
+        or not (in_registry or name.lower().startswith("azureml-"))
+        or not curated.find(name)
+    ):
         return None
     properties = {
         **_blank(), "isAnonymous": False, "environmentType": "Curated", "osType": "Linux", "image": curated.IMAGE.format(name=name.lower()).replace(":latest", f":{version}"),
     }  # fmt: skip
-    return {"id": asset_id(parent, kind, name, version), "name": version, "type": _type(parent, kind) + "/versions", "properties": properties, "systemData": None}
+    return {
+        "id": asset_id(parent, kind, name, version),
+        "name": version,
+        "type": _type(parent, kind) + "/versions",
+        "properties": properties,
+        "systemData": None,
+    }
 
 
 def curated_containers(cloud: Cloud, parent: str) -> list[Document]:
@@ -223,7 +248,9 @@ def curated_containers(cloud: Cloud, parent: str) -> list[Document]:
 # --- writing ---------------------------------------------------------------------------------------------------------------------------------------------
 
 
-async def put_version(cloud: Cloud, parent: str, kind: Kind, name: str, version: str, body: Any, principal: Principal | None) -> tuple[Document, bool]:
+async def put_version(
+    cloud: Cloud, parent: str, kind: Kind, name: str, version: str, body: Any, principal: Principal | None
+) -> tuple[Document, bool]:
     """Create a version, or change what of an existing one may change (description, tags, archiving); the document, and whether it is new.
 
     Raises 400 for a body that cannot be, for a path where nothing is, and for a version number that was deleted; 409 for a version that exists with
@@ -237,15 +264,25 @@ async def put_version(cloud: Cloud, parent: str, kind: Kind, name: str, version:
     if old is not None:
         return _update(cloud, kind, old, properties, principal), False
     if kind.name == "environment" and (name.lower().startswith("azureml-") or _curated(cloud, parent, kind, name, version)):
-        raise bad_request("name", "Environment name can not start with the prefix AzureML. To alter a curated environment first create a copy of it.")
+        raise bad_request(
+            "name", "Environment name can not start with the prefix AzureML. To alter a curated environment first create a copy of it."
+        )
     if gone := cloud.store.get(f"deleted{id}"):
         raise AzureError(
-            400, "UserError", f"Asset {shown_id(gone)} was deleted at {gone['deletedAt']}, it cannot be recreated. Please try again with a different version."
+            400,
+            "UserError",
+            f"Asset {shown_id(gone)} was deleted at {gone['deletedAt']}, it cannot be recreated. Please try again with a different version.",
         )
     full = {**_blank(), "isAnonymous": False, **_defaults(kind, properties), **properties, **jobs, "provisioningState": "Succeeded"}
     if kind.name == "model" and full["modelType"] == "mlflow_model":
         full["flavors"] = await _flavors(cloud, parent, full["modelUri"]) or full["flavors"]
-    document = {"id": id, "name": version, "type": _type(parent, kind) + "/versions", "properties": full, "systemData": system_data(cloud, principal)}
+    document = {
+        "id": id,
+        "name": version,
+        "type": _type(parent, kind) + "/versions",
+        "properties": full,
+        "systemData": system_data(cloud, principal),
+    }
     with cloud.store.transaction():
         _count(cloud, parent, kind, name, version, document, principal)
         cloud.store.put(id, f"{kind.name}_version", document)
@@ -333,14 +370,18 @@ def _checked(kind: Kind, name: str, version: str, body: Any) -> Document:
     if not _NAME.fullmatch(name):
         raise _bad_name(kind, name)
     if not re.fullmatch(r"[\w.-]{1,255}", version):
-        raise bad_request("version", f"The version '{version}' of {kind.name} '{name}' is invalid: letters, digits, '-', '_' and '.' are allowed.")
+        raise bad_request(
+            "version", f"The version '{version}' of {kind.name} '{name}' is invalid: letters, digits, '-', '_' and '.' are allowed."
+        )
     for needed in kind.needed:
         if not properties.get(needed):
             raise bad_request(f"properties.{needed}", f"The property '{needed}' is required for a {kind.name} version.")
     for field in ("tags", "properties"):
         values = properties.get(field, {})
-        if not isinstance(values, dict) or not all(value is None or isinstance(value, str) for value in values.values()):
+        if not isinstance(values, dict) or any(isinstance(value, (dict, list)) for value in values.values()):
             raise bad_request(f"properties.{field}", f"The property '{field}' must be an object whose values are strings.")
+        if field in properties:
+            properties[field] = {key: _text(value) for key, value in values.items()}
     for field in ("isArchived", "isAnonymous"):
         if not isinstance(properties.get(field, False), bool):
             raise bad_request(f"properties.{field}", f"The property '{field}' must be true or false.")
@@ -349,7 +390,9 @@ def _checked(kind: Kind, name: str, version: str, body: Any) -> Document:
     if kind.name == "data" and properties["dataType"] not in DATA_TYPES:
         raise bad_request("properties.dataType", f"'{properties['dataType']}' is not a data type; it is one of {', '.join(DATA_TYPES)}.")
     if kind.name == "model" and properties.get("modelType", "custom_model") not in MODEL_TYPES:
-        raise bad_request("properties.modelType", f"'{properties['modelType']}' is not a model type; it is one of {', '.join(MODEL_TYPES)}.")
+        raise bad_request(
+            "properties.modelType", f"'{properties['modelType']}' is not a model type; it is one of {', '.join(MODEL_TYPES)}."
+        )
     if kind.name == "component" and not isinstance(properties["componentSpec"], dict):
         raise bad_request("properties.componentSpec", "The property 'componentSpec' must be an object.")
     if kind.name == "environment":
@@ -395,9 +438,15 @@ async def _check_blobs(cloud: Cloud, parent: str, uri: str, job: Mapping[str, st
     if await paths.files(cloud, located):
         return
     if job:
-        detail = {"code": "NoMatchingArtifactsFoundFromJob", "message": f"No artifacts matching {job.get('path') or job.get('output')} found from Job."}
+        detail = {
+            "code": "NoMatchingArtifactsFoundFromJob",
+            "message": f"No artifacts matching {job.get('path') or job.get('output')} found from Job.",
+        }
     else:
-        detail = {"code": "ModelAssetPathNotFoundInStorage", "message": f"No blobs found in storage at model asset path: {located.container}/{located.prefix}"}
+        detail = {
+            "code": "ModelAssetPathNotFoundInStorage",
+            "message": f"No blobs found in storage at model asset path: {located.container}/{located.prefix}",
+        }
     raise AzureError(400, "UserError", "The request is invalid.", target="properties.modelUri", details=[detail])
 
 
@@ -409,7 +458,10 @@ async def _flavors(cloud: Cloud, parent: str, uri: str) -> Document | None:
         flavors = (yaml.safe_load(content) or {}).get("flavors") or {}
     except (yaml.YAMLError, AttributeError):
         return None
-    return {name: {"data": {key: value if isinstance(value, str) else str(value) for key, value in data.items()}} for name, data in flavors.items()}
+    return {
+        name: {"data": {key: value if isinstance(value, str) else str(value) for key, value in data.items()}}
+        for name, data in flavors.items()
+    }
 
 
 def _update(cloud: Cloud, kind: Kind, old: Document, properties: Document, principal: Principal | None) -> Document:
@@ -420,7 +472,10 @@ def _update(cloud: Cloud, kind: Kind, old: Document, properties: Document, princ
             raise _taken(kind, name, old["name"], field, before.get(field), wanted.get(field))
     for key, value in (properties.get("properties") or {}).items():
         if (before.get("properties") or {}).get(key, value) != value:
-            raise bad_request(f"properties.properties.{key}", f"Asset properties are immutable: '{key}' of {kind.name} {name} version {old['name']} cannot be updated.")
+            raise bad_request(
+                f"properties.properties.{key}",
+                f"Asset properties are immutable: '{key}' of {kind.name} {name} version {old['name']} cannot be updated.",
+            )
     old["properties"] = {
         **before,
         **{key: properties[key] for key in _CHANGEABLE if key in properties},
@@ -432,11 +487,22 @@ def _update(cloud: Cloud, kind: Kind, old: Document, properties: Document, princ
 
 def _taken(kind: Kind, name: str, version: str, field: str, before: Any, wanted: Any) -> AzureError:
     if kind.name == "environment":
-        return AzureError(409, "UserError", f"Environment {name} with version {version} is already registered and cannot be changed.", target=f"properties.{field}")
+        return AzureError(
+            409,
+            "UserError",
+            f"Environment {name} with version {version} is already registered and cannot be changed.",
+            target=f"properties.{field}",
+        )
     if kind.name == "code":
         return AzureError(400, "UserError", "Asset paths cannot be updated.", target="properties.codeUri")
     what = {"data": "data version", "model": "model", "component": "component version"}[kind.name]
-    part = {"dataUri": "data uri", "dataType": "data type", "modelUri": "model uri", "modelType": "model type", "componentSpec": "component spec"}[field]
+    part = {
+        "dataUri": "data uri",
+        "dataType": "data type",
+        "modelUri": "model uri",
+        "modelType": "model type",
+        "componentSpec": "component spec",
+    }[field]
     change = f" The {part} cannot be changed from {before} to {wanted}." if isinstance(before, str) else ""
     return AzureError(
         409, "UserError",
@@ -460,7 +526,8 @@ def _count(cloud: Cloud, parent: str, kind: Kind, name: str, version: str, docum
     if kind.name == "data":
         if known.setdefault("dataType", document["properties"]["dataType"]) != document["properties"]["dataType"]:
             raise bad_request(
-                "properties.dataType", f"The data asset {name} is of type {known['dataType']}; all versions of a data asset have the same type."
+                "properties.dataType",
+                f"The data asset {name} is of type {known['dataType']}; all versions of a data asset have the same type.",
             )
     numbers = _numbers([*versions(cloud, parent, kind, name), *cloud.store.list("deleted_version", under=f"deleted{id}"), document])
     known.update(latestVersion=version, nextVersion=str(max(numbers, default=0) + 1))
@@ -493,6 +560,11 @@ def _plain(value: Any) -> Any:
     return value.rstrip("/") if isinstance(value, str) and "://" in value else value
 
 
+def _text(value: Any) -> Any:
+    """A scalar as the text that the service keeps of it."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
 def _object(body: Any, name: str) -> Document:
     found = body.get(name) if isinstance(body, dict) else None
     if not isinstance(found, dict):
@@ -502,7 +574,8 @@ def _object(body: Any, name: str) -> Document:
 
 def _bad_name(kind: Kind, name: str) -> AzureError:
     return bad_request(
-        "name", f"The {kind.name} name '{name}' is invalid: it may have letters, digits, '-', '_' and '.', starts with a letter or digit, and has at most 255."
+        "name",
+        f"The {kind.name} name '{name}' is invalid: it may have letters, digits, '-', '_' and '.', starts with a letter or digit, and has at most 255.",
     )
 
 

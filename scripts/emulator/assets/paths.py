@@ -88,7 +88,9 @@ def in_datastore(cloud: Cloud, workspace_id: str, name: str, path: str) -> Locat
     container = properties.get("containerName") or properties.get("filesystem")
     if not container:
         raise AzureError(
-            400, "UserError", f"Datastore '{name}' is of type {properties['datastoreType']}; the emulator serves blobs only (AzureBlob, AzureDataLakeGen2)."
+            400,
+            "UserError",
+            f"Datastore '{name}' is of type {properties['datastoreType']}; the emulator serves blobs only (AzureBlob, AzureDataLakeGen2).",
         )
     return Located(properties["accountName"], container, path.lstrip("/"))
 
@@ -167,7 +169,9 @@ async def download(cloud: Cloud, located: Located, folder: Path) -> Path:
     def get() -> Path:
         names = _files(container, located.prefix)
         if not names:
-            raise AzureError(404, "UserError", f"No blobs found in storage at path: {located.container}/{located.prefix}", target=located.url)
+            raise AzureError(
+                404, "UserError", f"No blobs found in storage at path: {located.container}/{located.prefix}", target=located.url
+            )
         single = list(names) == [""]
 
         def one(name: str) -> Path:
@@ -194,7 +198,9 @@ async def upload(cloud: Cloud, source: Path, located: Located) -> int:
         if source.is_file():
             pairs = [(source, f"{located.prefix}{source.name}" if located.prefix.endswith("/") or not located.prefix else located.prefix)]
         else:
-            pairs = [(file, located.below(file.relative_to(source).as_posix()).prefix) for file in sorted(source.rglob("*")) if file.is_file()]
+            pairs = [
+                (file, located.below(file.relative_to(source).as_posix()).prefix) for file in sorted(source.rglob("*")) if file.is_file()
+            ]
 
         def one(pair: tuple[Path, str]) -> None:
             with open(pair[0], "rb") as file:

@@ -15,7 +15,14 @@ ROUTES = [
     Route("GET", ARM, _STORES + "/{name}", to.get_datastore, f"{_WS}/datastores/read", doc="Read a datastore"),
     Route("PUT", ARM, _STORES + "/{name}", to.put_datastore, f"{_WS}/datastores/write", doc="Create or replace a datastore"),
     Route("DELETE", ARM, _STORES + "/{name}", to.delete_datastore, f"{_WS}/datastores/delete", doc="Delete a datastore"),
-    Route("POST", ARM, _STORES + "/{name}/listSecrets", to.list_datastore_secrets, f"{_WS}/datastores/listsecrets/action", doc="Key or SAS of a datastore"),
+    Route(
+        "POST",
+        ARM,
+        _STORES + "/{name}/listSecrets",
+        to.list_datastore_secrets,
+        f"{_WS}/datastores/listsecrets/action",
+        doc="Key or SAS of a datastore",
+    ),
 ]
 
 for _kind in KINDS.values():
@@ -28,7 +35,16 @@ for _kind in KINDS.values():
         Route("DELETE", ARM, _container, to.delete_container, f"{_right}/delete", doc=f"Delete a {_kind.name} container"),
         Route("GET", ARM, _versions, to.list_versions, f"{_right}/versions/read", doc=f"List {_kind.name} versions"),
         Route("GET", ARM, _version, to.get_version, f"{_right}/versions/read", doc=f"Read a {_kind.name} version"),
-        Route("PUT", ARM, _version, to.put_version, f"{_right}/versions/write", doc=f"Create a {_kind.name} version, or change or archive one"),
+        Route(
+            "PUT", ARM, _version, to.put_version, f"{_right}/versions/write", doc=f"Create a {_kind.name} version, or change or archive one"
+        ),
         Route("DELETE", ARM, _version, to.delete_version, f"{_right}/versions/delete", doc=f"Delete a {_kind.name} version"),
-        Route("POST", ARM, _version + "/startPendingUpload", to.start_upload, f"{_right}/versions/write", doc=f"Where to upload a {_kind.name} version's files"),
+        Route(
+            "POST",
+            ARM,
+            _version + "/startPendingUpload",
+            to.start_upload,
+            f"{_right}/versions/write",
+            doc=f"Where to upload a {_kind.name} version's files",
+        ),
     ]

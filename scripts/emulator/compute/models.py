@@ -35,9 +35,15 @@ def quota(cloud: Cloud, subscription: str, location: str, family: str) -> tuple[
     The limit is the knob ``quota:<family>``, or ``quota:<region>:<family>`` for one region alone.
     """
     knobs = cloud.settings.extra
-    default = {TOTAL: TOTAL_LIMIT, LOW_PRIORITY: LOW_PRIORITY_LIMIT}.get(family, GPU_LIMIT if family.startswith("standardNC") else CPU_LIMIT)
+    default = {TOTAL: TOTAL_LIMIT, LOW_PRIORITY: LOW_PRIORITY_LIMIT}.get(
+        family, GPU_LIMIT if family.startswith("standardNC") else CPU_LIMIT
+    )
     limit = int(knobs.get(f"quota:{location}:{family}", knobs.get(f"quota:{family}", default)))
-    return limit, sum(cores for region, used_family, cores in _uses(cloud, subscription, family == LOW_PRIORITY) if region == location and family in (used_family, TOTAL, LOW_PRIORITY))
+    return limit, sum(
+        cores
+        for region, used_family, cores in _uses(cloud, subscription, family == LOW_PRIORITY)
+        if region == location and family in (used_family, TOTAL, LOW_PRIORITY)
+    )
 
 
 def _uses(cloud: Cloud, subscription: str, low_priority: bool) -> list[tuple[str, str, int]]:
@@ -78,7 +84,10 @@ def running_jobs(cloud: Cloud, compute_id: str) -> list[tuple[str, int]]:
     found = []
     for job in cloud.store.list("job", under=workspace):
         properties = job["properties"]
-        if properties.get("status") in ("Preparing", "Running", "Finalizing") and str(properties.get("computeId", "")).lower() == compute_id.lower():
+        if (
+            properties.get("status") in ("Preparing", "Running", "Finalizing")
+            and str(properties.get("computeId", "")).lower() == compute_id.lower()
+        ):
             found.append((str(job["name"]), int((properties.get("resources") or {}).get("instanceCount") or 1)))
     return found
 
@@ -138,18 +147,31 @@ def make(cloud: Cloud, id: str, body: Any, workspace: Document, principal: Princ
     kind = KINDS.get(str(outer.get("computeType", "")).lower())
     if kind is None:
         raise bad_request(
-            "properties.computeType", f"The emulator has computes of type {' and '.join(KINDS.values())}, not '{outer.get('computeType')}'.", "ValidationError"
+            "properties.computeType",
+            f"The emulator has computes of type {' and '.join(KINDS.values())}, not '{outer.get('computeType')}'.",
+            "ValidationError",
         )
     name, inner = id.rsplit("/", 1)[-1], {key: value for key, value in (outer.get("properties") or {}).items() if value is not None}
     lowest, highest = (3, 24) if kind == "ComputeInstance" else (2, 32)
     if not re.fullmatch(rf"[a-zA-Z][a-zA-Z0-9-]{{{lowest - 1},{highest - 1}}}", name) or name.endswith("-"):
         raise bad_request(
-            "name", f"The compute name '{name}' is invalid: {lowest} to {highest} letters, digits and '-', starting with a letter, not ending with '-'.", "ValidationError"
+            "name",
+            f"The compute name '{name}' is invalid: {lowest} to {highest} letters, digits and '-', starting with a letter, not ending with '-'.",
+            "ValidationError",
         )
     old = cloud.store.get(id)
     if old and old["properties"]["computeType"] != kind:
-        raise bad_request("properties.computeType", f"The compute '{name}' is of type {old['properties']['computeType']}; its type cannot be changed.", "ValidationError")
-    if old and kind == "ComputeInstance" and "vmSize" in inner and inner["vmSize"].lower() != old["properties"]["properties"]["vmSize"].lower():
+        raise bad_request(
+            "properties.computeType",
+            f"The compute '{name}' is of type {old['properties']['computeType']}; its type cannot be changed.",
+            "ValidationError",
+        )
+    if (
+        old
+        and kind == "ComputeInstance"
+        and "vmSize" in inner
+        and inner["vmSize"].lower() != old["properties"]["properties"]["vmSize"].lower()
+    ):
         raise bad_request("properties.properties.vmSize", f"The size of compute instance '{name}' cannot be changed.", "ValidationError")
     size = _size(str(inner.get("vmSize", "")), "properties.properties.vmSize")
     if old and kind == "AmlCompute" and size.name != old["properties"]["properties"]["vmSize"]:
@@ -158,7 +180,11 @@ def make(cloud: Cloud, id: str, body: Any, workspace: Document, principal: Princ
     if kind == "ComputeInstance" and not old:
         for other in cloud.store.list("compute"):
             if other["name"].lower() == name.lower() and other["properties"]["computeType"] == kind and other["location"] == location:
-                raise bad_request("name", f"A compute instance with the name '{name}' already exists in region {location}; choose another name.", "BadArgument")
+                raise bad_request(
+                    "name",
+                    f"A compute instance with the name '{name}' already exists in region {location}; choose another name.",
+                    "BadArgument",
+                )
     now = cloud.stamp()
     special = _cluster(size, inner, name) if kind == "AmlCompute" else _instance(size, inner, principal, old)
     return {
@@ -232,7 +258,11 @@ def _check_quota(cloud: Cloud, document: Document) -> None:
         raise AzureError(400, "BadRequest", message, details=[{"code": "ClusterMinNodesExceedCoreQuota", "message": message}])
 
 
-TRANSITIONS = {"start": ({"Stopped"}, "Starting", "Running"), "stop": ({"Running"}, "Stopping", "Stopped"), "restart": ({"Running"}, "Restarting", "Running")}
+TRANSITIONS = {
+    "start": ({"Stopped"}, "Starting", "Running"),
+    "stop": ({"Running"}, "Stopping", "Stopped"),
+    "restart": ({"Running"}, "Restarting", "Running"),
+}
 
 
 def begin_transition(cloud: Cloud, id: str, verb: str) -> None:
@@ -240,10 +270,16 @@ def begin_transition(cloud: Cloud, id: str, verb: str) -> None:
     document = cloud.store.need(id)
     state = document["properties"]["properties"].get("state")
     if document["properties"]["computeType"] != "ComputeInstance":
-        raise bad_request("properties.computeType", f"A compute of type {document['properties']['computeType']} cannot be told to {verb}.", "ValidationError")
+        raise bad_request(
+            "properties.computeType",
+            f"A compute of type {document['properties']['computeType']} cannot be told to {verb}.",
+            "ValidationError",
+        )
     allowed, passing, _ = TRANSITIONS[verb]
     if state not in allowed:
-        raise AzureError(409, "Conflict", f"Compute instance '{document['name']}' is in state {state}; to {verb} it must be {' or '.join(allowed)}.")
+        raise AzureError(
+            409, "Conflict", f"Compute instance '{document['name']}' is in state {state}; to {verb} it must be {' or '.join(allowed)}."
+        )
     document["properties"]["properties"]["state"] = passing
     cloud.store.put(id, "compute", document)
 
@@ -264,7 +300,8 @@ async def end_transition(cloud: Cloud, id: str, verb: str) -> None:
 
 def _operated(cloud: Cloud, document: Document, what: str, state: str) -> None:
     document["properties"]["properties"].update(
-        state=state, lastOperation={"operationName": what, "operationTime": cloud.stamp(), "operationStatus": "Succeeded", "operationTrigger": "User"}
+        state=state,
+        lastOperation={"operationName": what, "operationTime": cloud.stamp(), "operationStatus": "Succeeded", "operationTrigger": "User"},
     )
 
 
@@ -301,6 +338,9 @@ def sizes() -> list[Document]:
 def _size(name: str, target: str) -> Size:
     size = BY_NAME.get(name.lower())
     if size is None:
-        raise bad_request(target, f"The specified VM size '{name}' is not supported. Please choose one of: {', '.join(one.name for one in SIZES)}.", "BadRequest")
+        raise bad_request(
+            target,
+            f"The specified VM size '{name}' is not supported. Please choose one of: {', '.join(one.name for one in SIZES)}.",
+            "BadRequest",
+        )
     return size
-

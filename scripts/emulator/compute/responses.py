@@ -59,14 +59,20 @@ async def patch_compute(call: Call) -> Reply:
 async def delete_compute(call: Call) -> Reply:
     action = call.query.get("underlyingResourceAction", "")
     if action not in ("Delete", "Detach"):
-        raise bad_request("underlyingResourceAction", "The query parameter 'underlyingResourceAction' must be Delete or Detach.", "ValidationError")
+        raise bad_request(
+            "underlyingResourceAction", "The query parameter 'underlyingResourceAction' must be Delete or Detach.", "ValidationError"
+        )
     id = _id(call)
     found = call.cloud.store.get(id)
     if found is None:
         return Reply(204)
     refuse_while_running(call, id)
     if action == "Detach":
-        raise bad_request("underlyingResourceAction", f"A compute of type {found['properties']['computeType']} cannot be detached; delete it.", "ValidationError")
+        raise bad_request(
+            "underlyingResourceAction",
+            f"A compute of type {found['properties']['computeType']} cannot be detached; delete it.",
+            "ValidationError",
+        )
     found["properties"]["provisioningState"] = "Deleting"
     call.cloud.store.put(id, "compute", found)
 
@@ -79,7 +85,9 @@ async def delete_compute(call: Call) -> Reply:
 async def list_nodes(call: Call) -> dict[str, Any]:
     document = _need(call)
     if document["properties"]["computeType"] != "AmlCompute":
-        raise bad_request("properties.computeType", f"A compute of type {document['properties']['computeType']} has no nodes to list.", "ValidationError")
+        raise bad_request(
+            "properties.computeType", f"A compute of type {document['properties']['computeType']} has no nodes to list.", "ValidationError"
+        )
     return {"nodes": models.nodes(call.cloud, document)}
 
 
@@ -88,7 +96,9 @@ async def change_state(call: Call) -> Reply:
     refuse_while_running(call, id)
     models.begin_transition(call.cloud, id, verb)
     location = _need(call)["location"]
-    operation = call.cloud.operations.start(id, "compute", models.end_transition(call.cloud, id, verb), location=location, result=lambda: None)
+    operation = call.cloud.operations.start(
+        id, "compute", models.end_transition(call.cloud, id, verb), location=location, result=lambda: None
+    )
     return call.accepted(operation)
 
 

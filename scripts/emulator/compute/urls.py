@@ -18,7 +18,10 @@ ROUTES = [
     Route("PATCH", ARM, _ONE, to.patch_compute, f"{_RIGHT}/write", doc="Change a cluster's scale"),
     Route("DELETE", ARM, _ONE, to.delete_compute, f"{_RIGHT}/delete", doc="Delete a compute"),
     Route("POST", ARM, _ONE + "/listNodes", to.list_nodes, f"{_RIGHT}/listNodes/action", doc="Nodes of a cluster and what they run"),
-    *(Route("POST", ARM, f"{_ONE}/{verb}", to.change_state, f"{_RIGHT}/{verb}/action", doc=f"{verb.capitalize()} a compute instance") for verb in ("start", "stop", "restart")),
+    *(
+        Route("POST", ARM, f"{_ONE}/{verb}", to.change_state, f"{_RIGHT}/{verb}/action", doc=f"{verb.capitalize()} a compute instance")
+        for verb in ("start", "stop", "restart")
+    ),
     Route("GET", ARM, _PLACE + "/usages", to.list_usages, f"{_ML}/locations/usages/read", doc="Quota: use and limits by VM family"),
     Route("GET", ARM, _PLACE + "/vmSizes", to.list_sizes, f"{_ML}/locations/vmsizes/read", doc="VM sizes"),
 ]

@@ -15,6 +15,7 @@ from typing import Any
 from emulator.assets import models as assets
 from emulator.assets import paths
 from emulator.core import REGIONS, TENANT, Cloud, Principal
+from emulator.entra import models as entra
 from emulator.errors import AzureError, bad_request
 from emulator.workspaces.models import PROVIDER, account_of, by_guid, check_group, check_location, system_data
 
@@ -63,7 +64,11 @@ def make(cloud: Cloud, id: str, body: Any, principal: Principal | None) -> Docum
     check_group(cloud, id)
     name = id.rsplit("/", 1)[-1]
     if not re.fullmatch(r"[a-zA-Z0-9][\w-]{2,32}", name):
-        raise bad_request("name", f"Registry name '{name}' is invalid: 3 to 33 letters, digits, '-' or '_', starting with a letter or digit.", "ValidationError")
+        raise bad_request(
+            "name",
+            f"Registry name '{name}' is invalid: 3 to 33 letters, digits, '-' or '_', starting with a letter or digit.",
+            "ValidationError",
+        )
     if not isinstance(body, dict) or not isinstance(body.get("properties"), dict):
         raise bad_request("properties", "The property 'properties' is required.", "InvalidRequestContent")
     location = check_location(body.get("location"), TYPE)
@@ -72,12 +77,16 @@ def make(cloud: Cloud, id: str, body: Any, principal: Principal | None) -> Docum
         raise bad_request("properties.regionDetails", "A registry needs at least one region in 'regionDetails'.", "ValidationError")
     regions = [{**region, "location": check_location(region.get("location"), TYPE)} for region in regions]
     if location not in [region["location"] for region in regions]:
-        raise bad_request("properties.regionDetails", f"The registry's location '{location}' must be one of its regions.", "ValidationError")
+        raise bad_request(
+            "properties.regionDetails", f"The registry's location '{location}' must be one of its regions.", "ValidationError"
+        )
     old = cloud.store.get(id)
     if old and old["location"] != location:
         raise AzureError(409, "InvalidResourceLocation", f"The resource '{name}' already exists in location '{old['location']}'.")
     if old and (gone := {one["location"] for one in old["properties"]["regionDetails"]} - {one["location"] for one in regions}):
-        raise bad_request("properties.regionDetails", f"Regions cannot be removed from a registry: {', '.join(sorted(gone))}.", "ValidationError")
+        raise bad_request(
+            "properties.regionDetails", f"Regions cannot be removed from a registry: {', '.join(sorted(gone))}.", "ValidationError"
+        )
     if any(one["name"].lower() == name.lower() and one["id"].lower() != id.lower() for one in cloud.store.list("registry")):
         raise AzureError(409, "Conflict", f"A registry with the name '{name}' already exists in this tenant. Please select another name.")
     regions = sorted(regions, key=lambda one: one["location"] != location)
@@ -85,7 +94,9 @@ def make(cloud: Cloud, id: str, body: Any, principal: Principal | None) -> Docum
     return cloud.store.put(id, "registry", document)
 
 
-def _document(cloud: Cloud, id: str, location: str, regions: list[Document], body: Document, principal: Principal | None, old: Document | None) -> Document:
+def _document(
+    cloud: Cloud, id: str, location: str, regions: list[Document], body: Document, principal: Principal | None, old: Document | None
+) -> Document:
     name, given = id.rsplit("/", 1)[-1], body.get("properties") or {}
     managed = f"azureml-rg-{name}_{hashlib.sha256(id.lower().encode()).hexdigest()[:8]}"
     details = []
@@ -98,10 +109,12 @@ def _document(cloud: Cloud, id: str, location: str, regions: list[Document], bod
             **{key: value for key, value in wanted.items() if value is not None}, "storageAccountName": account, "armResourceId": {"resourceId": storage},
         }  # fmt: skip
         acr = region.get("acrDetails") or [{"systemCreatedAcrAccount": {"acrAccountSku": "Premium"}}]
-        details.append({"location": region["location"], "storageAccountDetails": [{"systemCreatedStorageAccount": made}], "acrDetails": acr})
+        details.append(
+            {"location": region["location"], "storageAccountDetails": [{"systemCreatedStorageAccount": made}], "acrDetails": acr}
+        )
     return {
         "id": id, "name": name, "type": TYPE, "location": location, "tags": body.get("tags") or {}, "kind": None, "sku": None,
-        "identity": (old or {}).get("identity") or {"type": "SystemAssigned", "principalId": str(uuid.uuid4()), "tenantId": TENANT},
+        "identity": {"type": "SystemAssigned", "principalId": entra.create_managed_identity(cloud, name, id)["principalId"], "tenantId": TENANT},
         "properties": {
             "publicNetworkAccess": given.get("publicNetworkAccess") or "Enabled", "intellectualPropertyPublisher": given.get("intellectualPropertyPublisher"),
             "discoveryUrl": f"https://{location}.api.azureml.ms/registrymanagement/v1.0/registries/{name}/discovery",
@@ -145,7 +158,9 @@ async def temporary_reference(cloud: Cloud, registry: Document, body: Any, name:
     """Where the files of a registry asset to come are put; 409 when the version exists, for then its files stay as they are."""
     kind, _, _ = _asset(registry, body, name, version)
     if cloud.store.exists(assets.asset_id(registry["id"], kind, name, version)):
-        raise AzureError(409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists.")
+        raise AzureError(
+            409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists."
+        )
     return await assets.pending_upload(cloud, registry["id"], kind, name, version)
 
 
@@ -168,8 +183,15 @@ def _asset(registry: Document, body: Any, name: str, version: str) -> tuple[asse
     """The asset that a data reference is about; its id must be of this registry and agree with the path."""
     given = str((body or {}).get("assetId", ""))
     match = re.fullmatch(r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>[a-z]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", given)
-    if not match or match["kind"] not in assets.KINDS or match["registry"].lower() != registry["name"].lower() or (match["name"], match["version"]) != (name, version):
-        raise bad_request("assetId", f"The asset id '{given}' is not azureml://registries/{registry['name']}/<kind>/{name}/versions/{version}.")
+    if (
+        not match
+        or match["kind"] not in assets.KINDS
+        or match["registry"].lower() != registry["name"].lower()
+        or (match["name"], match["version"]) != (name, version)
+    ):
+        raise bad_request(
+            "assetId", f"The asset id '{given}' is not azureml://registries/{registry['name']}/<kind>/{name}/versions/{version}."
+        )
     return assets.KINDS[match["kind"]], match["name"], match["version"]
 
 
@@ -190,7 +212,10 @@ def check_import(cloud: Cloud, registry: Document, body: Any) -> Import:
     if not isinstance(properties, dict):
         raise bad_request("properties", "The property 'properties' is required.")
     source = str(properties.get("sourceAssetId") or "")
-    match = re.fullmatch(r"azureml://locations/(?P<location>[^/]+)/workspaces/(?P<guid>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", source)
+    match = re.fullmatch(
+        r"azureml://locations/(?P<location>[^/]+)/workspaces/(?P<guid>[^/]+)/(?P<kind>[^/]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)",
+        source,
+    )
     if not match or match["kind"] not in SHARED:
         raise bad_request(
             "properties.sourceAssetId",
@@ -205,14 +230,18 @@ def check_import(cloud: Cloud, registry: Document, body: Any) -> Import:
         )
     name, version = properties.get("destinationName") or match["name"], properties.get("destinationVersion") or match["version"]
     if cloud.store.exists(assets.asset_id(registry["id"], kind, name, version)):
-        raise AzureError(409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists.")
+        raise AzureError(
+            409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists."
+        )
     return Import(kind, found, workspace, str(name), str(version))
 
 
 async def run_import(cloud: Cloud, registry: Document, wanted: Import, principal: Principal | None) -> Document:
     """Copy the bytes into the registry's storage and create the asset there, with the tags and properties that it has."""
     properties = {
-        key: value for key, value in wanted.source["properties"].items() if key not in ("isArchived", "jobName", "provisioningState", "referencedUris", "environmentType")
+        key: value
+        for key, value in wanted.source["properties"].items()
+        if key not in ("isArchived", "jobName", "provisioningState", "referencedUris", "environmentType")
     }
     holder = properties.get("build") if wanted.kind.name == "environment" else properties
     field = "contextUri" if wanted.kind.name == "environment" else wanted.kind.uri
@@ -220,7 +249,9 @@ async def run_import(cloud: Cloud, registry: Document, wanted: Import, principal
         holder = dict(holder)
         holder[field] = await _copy_files(cloud, registry, wanted, holder[field])
         properties = {**properties, "build": holder} if wanted.kind.name == "environment" else holder
-    document, _ = await assets.put_version(cloud, registry["id"], wanted.kind, wanted.name, wanted.version, {"properties": properties}, principal)
+    document, _ = await assets.put_version(
+        cloud, registry["id"], wanted.kind, wanted.name, wanted.version, {"properties": properties}, principal
+    )
     return document
 
 
@@ -230,5 +261,7 @@ async def _copy_files(cloud: Cloud, registry: Document, wanted: Import, uri: str
     source = paths.locate(cloud, wanted.workspace["id"], uri)
     target = root.below(source.prefix.rstrip("/").rsplit("/", 1)[-1] or wanted.name)
     if not await paths.copy(cloud, source, target):
-        raise AzureError(400, "UserError", f"No blobs found in storage at path: {source.container}/{source.prefix}", target="properties.sourceAssetId")
+        raise AzureError(
+            400, "UserError", f"No blobs found in storage at path: {source.container}/{source.prefix}", target="properties.sourceAssetId"
+        )
     return target.url

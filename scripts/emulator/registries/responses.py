@@ -158,7 +158,9 @@ async def delete_version(call: Call) -> Reply:
 async def start_upload(call: Call) -> dict[str, Any]:
     registry, kind, name, version = _registry(call, WRITE), kind_of(call), call.params["name"], call.params["version"]
     if call.cloud.store.exists(assets.asset_id(registry["id"], kind, name, version)):
-        raise AzureError(409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists.")
+        raise AzureError(
+            409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists."
+        )
     return await assets.pending_upload(call.cloud, registry["id"], kind, name, version)
 
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from emulator.core import REGIONS, TENANT, Cloud, Principal
+from emulator.entra import models as entra
 from emulator.errors import AzureError, bad_request, not_found
 
 Document = dict[str, Any]
@@ -25,7 +26,11 @@ CONTAINERS = {"workspaceblobstore": "azureml-blobstore-{guid}", "workspaceartifa
 SHARES = {"workspacefilestore": "azureml-filestore-{guid}", "workspaceworkingdirectory": "code-391ff5ac-6576-460f-ba4d-7e03433c68b6"}
 
 # What a soft delete keeps for a recovery; computes, jobs, endpoints and deployments are gone at once.
-KEPT = ["datastore", "connection", *(f"{kind}{level}" for kind in ("code", "data", "environment", "model", "component") for level in ("", "_version"))]
+KEPT = [
+    "datastore",
+    "connection",
+    *(f"{kind}{level}" for kind in ("code", "data", "environment", "model", "component") for level in ("", "_version")),
+]
 
 PATCHABLE = {
     "description", "friendlyName", "publicNetworkAccess", "imageBuildCompute", "primaryUserAssignedIdentity", "applicationInsights", "containerRegistry",
@@ -62,8 +67,8 @@ def system_data(cloud: Cloud, principal: Principal | None, before: Mapping[str, 
     now = cloud.stamp()
     who = {"By": "emulator", "ByType": "Application"}
     if principal:
-        name = principal.claims.get("app_displayname") or principal.claims.get("name") or principal.app_id or principal.oid
-        who = {"By": str(name), "ByType": "User" if principal.kind == "user" else "Application"}
+        known = entra.service_principal(cloud, principal.oid) or entra.user(cloud, principal.oid) or {}
+        who = {"By": known.get("displayName", principal.oid), "ByType": "User" if principal.kind == "user" else "Application"}
     created = {"createdAt": now, **{f"created{key}": value for key, value in who.items()}}
     if before:
         created = {key: before[key] for key in created if key in before}
@@ -77,7 +82,11 @@ def validate(cloud: Cloud, id: str, body: Any) -> None:
     """
     name = id.rsplit("/", 1)[-1]
     if not re.fullmatch(r"[a-zA-Z0-9][\w-]{2,32}", name):
-        raise bad_request("name", f"Workspace name '{name}' is invalid: 3 to 33 letters, digits, '-' or '_', starting with a letter or digit.", "ValidationError")
+        raise bad_request(
+            "name",
+            f"Workspace name '{name}' is invalid: 3 to 33 letters, digits, '-' or '_', starting with a letter or digit.",
+            "ValidationError",
+        )
     check_group(cloud, id)
     if not isinstance(body, dict):
         raise AzureError(400, "InvalidRequestContent", "The request content was invalid: a JSON object is expected.")
@@ -96,12 +105,18 @@ def validate(cloud: Cloud, id: str, body: Any) -> None:
     if old is None:
         for needed in ("storageAccount", "keyVault"):
             if not properties.get(needed) and str(body.get("kind", "Default")).lower() != "project":
-                raise bad_request(f"properties.{needed}", f"Missing dependent resources in workspace json: '{needed}' is required.", "ValidationError")
+                raise bad_request(
+                    f"properties.{needed}", f"Missing dependent resources in workspace json: '{needed}' is required.", "ValidationError"
+                )
     for property in ("storageAccount", "keyVault"):
-        if (value := properties.get(property)) and not re.fullmatch(r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/[^/]+/[^/]+", value, re.IGNORECASE):
+        if (value := properties.get(property)) and not re.fullmatch(
+            r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/[^/]+/[^/]+", value, re.IGNORECASE
+        ):
             raise bad_request(f"properties.{property}", f"The ARM id '{value}' of '{property}' is malformed.", "ValidationError")
     if old is None and (gone := soft_deleted(cloud, id)) and not _recovers(properties):
-        raise AzureError(400, "BadRequest", "Soft-deleted workspace exists. Please purge or recover it. https://aka.ms/wsoftdelete", target=gone["id"])
+        raise AzureError(
+            400, "BadRequest", "Soft-deleted workspace exists. Please purge or recover it. https://aka.ms/wsoftdelete", target=gone["id"]
+        )
     storage = properties.get("storageAccount")
     if storage and not cloud.store.exists(storage):
         raise AzureError(400, "ValidationError", f"The storage account '{storage}' was not found.", target="properties.storageAccount")
@@ -152,7 +167,8 @@ def make(cloud: Cloud, id: str, body: Document, principal: Principal | None) -> 
     identity = body.get("identity") or (old or {}).get("identity") or {"type": "SystemAssigned"}
     identity = {**identity, "type": identity.get("type", "SystemAssigned")}
     if "systemassigned" in identity["type"].lower():
-        identity = {**identity, "principalId": ((old or {}).get("identity") or {}).get("principalId") or str(uuid.uuid4()), "tenantId": TENANT}
+        made = entra.create_managed_identity(cloud, parts[8], id)
+        identity = {**identity, "principalId": made["principalId"], "tenantId": TENANT}
     kind = str(body.get("kind") or (old or {}).get("kind") or "Default")
     document = {
         "id": id, "name": parts[8], "type": TYPE, "location": location, "kind": kind[:1].upper() + kind[1:], "tags": body.get("tags") or {},
@@ -207,7 +223,9 @@ def patch(cloud: Cloud, id: str, body: Any, principal: Principal | None) -> Docu
         document["identity"] = {**document["identity"], **identity}
     for key, value in (body.get("properties") or {}).items():
         if key not in PATCHABLE:
-            raise bad_request(f"properties.{key}", f"The property '{key}' of workspace '{document['name']}' cannot be updated.", "ValidationError")
+            raise bad_request(
+                f"properties.{key}", f"The property '{key}' of workspace '{document['name']}' cannot be updated.", "ValidationError"
+            )
         if value is not None:
             document["properties"][key] = value
     document["systemData"] = system_data(cloud, principal, document["systemData"])

@@ -89,7 +89,9 @@ async def list_storage_keys(call: Call) -> dict[str, Any]:
 
 async def resync_keys(call: Call) -> Reply:
     workspace = need(call)
-    return call.accepted(call.cloud.operations.start(f"{workspace['id']}/resyncKeys", "workspace", location=workspace["location"], result=lambda: None))
+    return call.accepted(
+        call.cloud.operations.start(f"{workspace['id']}/resyncKeys", "workspace", location=workspace["location"], result=lambda: None)
+    )
 
 
 async def diagnose(call: Call) -> Reply:
@@ -99,7 +101,9 @@ async def diagnose(call: Call) -> Reply:
         "keyVaultResults", "containerRegistryResults", "applicationInsightsResults", "otherResults",
     ]  # fmt: skip
     result = {"value": {check: [] for check in checks}}
-    operation = call.cloud.operations.start(f"{workspace['id']}/diagnose", "workspace", location=workspace["location"], result=lambda: result)
+    operation = call.cloud.operations.start(
+        f"{workspace['id']}/diagnose", "workspace", location=workspace["location"], result=lambda: result
+    )
     return call.accepted(operation)
 
 
@@ -110,7 +114,8 @@ async def list_connections(call: Call) -> dict[str, Any]:
         "value": [
             _without_secret(one)
             for one in found
-            if (not category or one["properties"]["category"].lower() == category) and (not target or one["properties"].get("target") == target)
+            if (not category or one["properties"]["category"].lower() == category)
+            and (not target or one["properties"].get("target") == target)
         ]
     }
 
