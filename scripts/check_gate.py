@@ -6,6 +6,7 @@ records it and where its bundle keeps its figures. Ends 1 when any rule says no.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -113,12 +114,17 @@ def _children(mlflow: azure.Client, info: dict[str, Any]) -> Iterator[dict[str, 
         body["page_token"] = page["next_page_token"]
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--job-name", required=True, help="Name of the job whose figures are checked.")
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and check the gate."""
-    parser = command.parser(__doc__)
-    command.argument(parser, "--job-name", required=True, help="Name of the job whose figures are checked.")
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     verdict = check(given.project, given.workspace, given.job_name, given.evidence)
     ci.output("gate_verdict", verdict.word)
     if verdict.word != gate.PASSED:

@@ -6,14 +6,14 @@ another model gets the next number.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
-
 from aml import azure, blobs, ci, command, digest, evidence, identity, registry, spec, workspace
 from aml.command import Refusal
+from azure.core.exceptions import HttpResponseError
 
 # How run history names the types of outputs that hold models.
 # Source: azure/ai/ml/operations/_job_ops_helper.py, get_job_output_uris_from_dataplane
@@ -139,12 +139,17 @@ def register(project: Path, name: str, job_name: str, folder: Path) -> tuple[str
     return model, version
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--job-name", required=True, help="Name of the job that made the model.")
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and register the model."""
-    parser = command.parser(__doc__)
-    command.argument(parser, "--job-name", required=True, help="Name of the job that made the model.")
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     model, version = register(given.project, given.workspace, given.job_name, given.evidence)
     ci.output("model_name", model)
     ci.output("model_version", version)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 from typing import Any
 
 from aml import azure, ci, command, endpoint, evidence, identity, registry, spec, workspace
 from aml.command import Refusal
+from aml.deployment import BUNDLE
 from aml.endpoint import FROM, PREVIOUS, ROLLED_BACK, RUN, TO, Split
 
 
@@ -99,14 +101,19 @@ def live_bundle(split: Split, deployments: dict[str, dict[str, Any]]) -> str:
     if not split:
         return "nothing takes traffic"
     largest = max(split, key=lambda name: (split[name], name))
-    return endpoint.tags(deployments[largest]).get(endpoint.BUNDLE) or f"deployment {largest}, which came from no bundle"
+    return endpoint.tags(deployments[largest]).get(BUNDLE) or f"deployment {largest}, which came from no bundle"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    evidence.argument(made)
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and roll back."""
-    parser = command.parser(__doc__)
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     ci.output("traffic", endpoint.describe(roll_back(given.project, given.workspace, given.evidence)))
     return 0
 

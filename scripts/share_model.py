@@ -6,6 +6,7 @@ was killed is finished by running it again.
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,17 @@ def share(project: Path, name: str, bundle_id: str, folder: Path) -> str:
     return shared
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--bundle-id", required=True, help="Id of the bundle, sha256:<hex>, an output of seal_bundle.")
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and share the bundle."""
-    parser = command.parser(__doc__)
-    command.argument(parser, "--bundle-id", required=True, help="Id of the bundle, sha256:<hex>, an output of seal_bundle.")
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     ci.output("registry_model", share(given.project, given.workspace, given.bundle_id, given.evidence))
     return 0
 

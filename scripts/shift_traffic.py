@@ -7,6 +7,7 @@ traffic has moved, production records the bundle in the registry, and deployment
 
 from __future__ import annotations
 
+import argparse
 import secrets
 import signal
 import time
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, endpoint, evidence, identity, registry, smoke, spec, workspace
+from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, smoke, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.endpoint import FROM, PREVIOUS, ROLLED_BACK, RUN, TO, Split
@@ -144,7 +145,7 @@ def superfluous(standing: dict[str, Any], deployments: dict[str, dict[str, Any]]
     return sorted(
         name
         for name, found in deployments.items()
-        if name not in needed and endpoint.BUNDLE in endpoint.tags(found) and born[name] and born[name] < born[live]
+        if name not in needed and deployment.BUNDLE in endpoint.tags(found) and born[name] and born[name] < born[live]
     )
 
 
@@ -163,8 +164,8 @@ def shift(project: Path, name: str, deployment: str, folder: Path) -> Split:
     client = azure.management(at, credential)
     endpoint_name = endpoint.name_of(at, settings["endpoint"])
     standing = endpoint.need(client, endpoint_name)
-    found = endpoint.need_deployment(client, endpoint_name, deployment)
-    bundle_id = bundle.checked_id(endpoint.tags(found)[endpoint.BUNDLE])
+    found = deployment.need(client, endpoint_name, deployment)
+    bundle_id = bundle.checked_id(endpoint.tags(found)[deployment.BUNDLE])
     champions = registry.connect(at, credential) if at.stage == "prod" else None
     seen: list[dict[str, Any]] = []
 
@@ -177,7 +178,7 @@ def shift(project: Path, name: str, deployment: str, folder: Path) -> Split:
         caller = smoke.Caller(client, standing, credential)
 
         def check(percent: int) -> None:
-            results = smoke.run(caller, cases, "", endpoint.at_a_time(found)) + smoke.run(caller, cases, deployment, endpoint.at_a_time(found))
+            results = smoke.run(caller, cases, "", deployment.at_a_time(found)) + smoke.run(caller, cases, deployment, deployment.at_a_time(found))
             slowest = max(result.seconds for result in results)
             failed = [result for result in results if not result.passed]
             seen.append({"percent": percent, "passed": not failed, "cases": len(results), "slowest_seconds": slowest})
@@ -214,12 +215,17 @@ def leave(
     evidence.write(folder, made)
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and move the traffic."""
-    parser = command.parser(__doc__)
-    command.argument(parser, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     split = shift(given.project, given.workspace, given.deployment_name, given.evidence)
     ci.output("traffic", endpoint.describe(split))
     return 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from aml import azure, ci, command, endpoint, evidence, identity, smoke, spec, workspace
+from aml import azure, ci, command, deployment, endpoint, evidence, identity, smoke, spec, workspace
 from aml.smoke import Result
 
 
@@ -20,14 +21,14 @@ def test(project: Path, name: str, deployment: str, folder: Path) -> list[Result
     client = azure.management(at, credential)
     endpoint_name = endpoint.name_of(at, release["deploy"]["endpoint"])
     standing = endpoint.need(client, endpoint_name)
-    found = endpoint.need_deployment(client, endpoint_name, deployment)
-    results = smoke.run(smoke.Caller(client, standing, credential), cases, deployment, endpoint.at_a_time(found))
+    found = deployment.need(client, endpoint_name, deployment)
+    results = smoke.run(smoke.Caller(client, standing, credential), cases, deployment, deployment.at_a_time(found))
     for line in smoke.lines(results):
         ci.say(line)
     evidence.write(
         folder,
         evidence.statement(
-            evidence.about_bundle(release["model"]["name"], endpoint.tags(found)[endpoint.BUNDLE]),
+            evidence.about_bundle(release["model"]["name"], endpoint.tags(found)[deployment.BUNDLE]),
             "smoke_test",
             "passed" if all(result.passed for result in results) else "failed",
             workspace=at.name,
@@ -40,12 +41,17 @@ def test(project: Path, name: str, deployment: str, folder: Path) -> list[Result
     return results
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and test the deployment."""
-    parser = command.parser(__doc__)
-    command.argument(parser, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     results = test(given.project, given.workspace, given.deployment_name, given.evidence)
     smoke.refuse_failures(results, f"deployment {given.deployment_name}")
     return 0

@@ -5,6 +5,7 @@ Every file of the model is read and hashed again, where it will be deployed from
 
 from __future__ import annotations
 
+import argparse
 import time
 from pathlib import Path
 
@@ -51,12 +52,17 @@ def verify(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     return lines
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    bundle.arguments(made)
+    evidence.argument(made)
+    return made
+
+
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and verify the bundle."""
-    parser = command.parser(__doc__)
-    bundle.arguments(parser)
-    evidence.argument(parser)
-    given = parser.parse_args(argv)
+    given = parser().parse_args(argv)
     if lines := verify(given.project, given.workspace, given.bundle_id, getattr(given, "from"), given.evidence):
         count = f"{len(lines)} mismatch{'es' if len(lines) > 1 else ''}"
         fix = "check out the commit of the bundle; if what is stored was changed, find out by whom, then seal and share anew"
