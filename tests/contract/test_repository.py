@@ -1,0 +1,118 @@
+"""House rules for the repository as a whole: what is committed, locked, linked and documented."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import _docs
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = [
+    "scripts/requirements.txt",
+    "scripts/bootstrap.txt",
+    "scripts/emulator/requirements.txt",
+    "tests/requirements.txt",
+    "tests/azure-cli.txt",
+]
+# Written in pieces, so that this file does not hold what it looks for.
+HOSTS = ["py" + "pi.org", "python" + "hosted.org", "registry.npm" + "js.org", "deb.debi" + "an.org"]
+MACHINE = re.compile(r"(?<![A-Za-z0-9_.$}/-])/(?:wo" + r"rk|ro" + r"ot|fa" + r"rm)/")
+
+
+def tracked() -> list[Path]:
+    """The files that are committed or about to be."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    return [path for name in listed.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def text_of(path: Path) -> str:
+    data = path.read_bytes()
+    return "" if b"\0" in data[:8000] else data.decode("utf-8", "replace")
+
+
+def test_no_file_names_a_package_registry_or_a_path_of_a_machine() -> None:
+    found = []
+    for path in tracked():
+        for number, line in enumerate(text_of(path).splitlines(), 1):
+            if any(host in line for host in HOSTS) or MACHINE.search(line):
+                found.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()[:120]}")
+    assert found == []
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_pins_every_requirement_by_hash(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8").replace("\\\n", " ")
+    requirements = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert requirements
+    for line in requirements:
+        assert re.match(r"[A-Za-z0-9._-]+(\[[a-z,-]+\])?==\S+ ", line), line[:80]
+        assert "--hash=sha256:" in line, line[:80]
+        assert "://" not in line, line[:80]
+
+
+def test_the_verbs_get_the_versions_that_the_tests_run_with() -> None:
+    def pins(name: str) -> dict[str, str]:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", text, re.MULTILINE))
+
+    tested = pins("tests/requirements.txt")
+    for name in ("scripts/requirements.txt", "scripts/emulator/requirements.txt"):
+        assert {package: version for package, version in pins(name).items() if tested.get(package) != version} == {}
+
+
+def test_the_lock_of_azurite_names_no_address() -> None:
+    lock = json.loads((ROOT / "scripts" / "emulator" / "azurite" / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: one for name, one in lock["packages"].items() if name}
+    assert packages
+    for name, one in packages.items():
+        assert "resolved" not in one, name
+        assert one["integrity"].startswith("sha512-"), name
+
+
+def test_links_in_markdown_lead_somewhere() -> None:
+    broken = []
+    for path in tracked():
+        if path.suffix != ".md":
+            continue
+        for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text_of(path)):
+            if not re.match(r"[a-z]+:|#", target) and not (path.parent / target.split("#")[0]).exists():
+                broken.append(f"{path.relative_to(ROOT)}: {target}")
+    assert broken == []
+
+
+def test_the_generated_tables_are_fresh() -> None:
+    stale = [str(path.relative_to(ROOT)) for path, text in _docs.generated().items() if path.read_text(encoding="utf-8") != text]
+    assert stale == [], "make docs"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_a_verb_has_the_form_of_a_verb(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)+", path.stem)
+    assert re.match(r'"""[A-Z]', source), "its first sentence says what it does"
+    assert "\ndef parser() -> argparse.ArgumentParser:" in source or "\ndef parser() -> ArgumentParser:" in source
+    assert "\ndef main(argv: list[str] | None = None) -> int:" in source
+    assert source.endswith('if __name__ == "__main__":\n    command.run(main)\n')
+
+
+def test_a_parser_does_not_pay_for_the_sdk() -> None:
+    """Reading a command line must not cost seconds, and the documentation is made from all of them."""
+    code = (
+        "import sys; sys.path.insert(0, 'scripts'); import _docs; _docs.verbs();"
+        "print([name for name in ('azure.ai.ml', 'azure.identity', 'azure.storage.blob', 'mlflow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_only_one_file_knows_the_ci_systems() -> None:
+    allowed = {"ci.py", "identity.py", "_setup.py", "_act.py", "evidence.py"}
+    dialect = re.compile(r"##vso|GITHUB_(OUTPUT|ENV|PATH|STEP_SUMMARY)|::(group|error|warning|notice|add-mask)")
+    knowing = {path.name for path in (ROOT / "scripts").glob("**/*.py") if "emulator" not in path.parts and dialect.search(text_of(path))}
+    assert knowing <= allowed
