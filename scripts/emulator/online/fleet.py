@@ -1,0 +1,67 @@
+"""The running inference servers of one emulator, by deployment.
+
+After a restart of the emulator a deployment comes back when it is first asked for something, from the folder that its revision left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from emulator.online.serving import Limits, Server
+
+if TYPE_CHECKING:
+    from emulator.core import Cloud
+
+_fleets: WeakKeyDictionary[Cloud, Fleet] = WeakKeyDictionary()
+
+
+class Fleet:
+    """Servers by the ARM id of their deployment."""
+
+    def __init__(self) -> None:
+        self._servers: dict[str, Server] = {}
+        self._starting: dict[str, asyncio.Task[Server]] = {}
+
+    async def get(self, id: str, bring_back: Callable[[], Awaitable[Server]]) -> Server:
+        """The server of a deployment; one that does not run since the emulator was restarted is brought back, once for all who wait."""
+        key = id.lower()
+        if key not in self._servers:
+            if key not in self._starting:
+                self._starting[key] = asyncio.ensure_future(self._bring_back(key, bring_back))
+            return await asyncio.shield(self._starting[key])
+        return self._servers[key]
+
+    async def _bring_back(self, key: str, bring_back: Callable[[], Awaitable[Server]]) -> Server:
+        try:
+            self._servers[key] = await bring_back()
+            return self._servers[key]
+        finally:
+            del self._starting[key]
+
+    async def replace(self, id: str, server: Server) -> None:
+        """From now on this server answers; the one before is ended."""
+        before = self._servers.get(id.lower())
+        self._servers[id.lower()] = server
+        if before:
+            await before.stop()
+
+    def limit(self, id: str, limits: Limits) -> None:
+        """New limits for a deployment that runs."""
+        if server := self._servers.get(id.lower()):
+            server.limit(limits)
+
+    async def stop(self, under: str = "") -> None:
+        """End the servers of a deployment, of all below an ARM id, or of all."""
+        low = under.lower()
+        keys = [key for key in self._servers if not low or key == low or key.startswith(low + "/")]
+        await asyncio.gather(*(self._servers.pop(key).stop() for key in keys))
+
+
+def fleet(cloud: Cloud) -> Fleet:
+    """The servers of this emulator."""
+    if cloud not in _fleets:
+        _fleets[cloud] = Fleet()
+    return _fleets[cloud]
