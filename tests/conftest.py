@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
+
+from emulator.client import Administrator  # noqa: E402
 
 # A test that forgets the emulator gets a refused connection on loopback, never the internet.
 NOWHERE = {
@@ -62,48 +65,18 @@ class Emulator:
         """Turn a knob."""
         self.ask("PUT", f"/settings/{name}", {"value": value})
 
-    def arm(self, method: str, path: str, body: Any = None, version: str = "2024-04-01") -> Any:
-        """A request to ARM as the administrator; the JSON of the answer. A long operation is followed to its end."""
-        import requests
+    @cached_property
+    def admin(self) -> Administrator:
+        """ARM as the administrator."""
+        return Administrator(self.home)
 
-        from emulator.core import ADMIN_CLIENT_ID, TENANT
-
-        session = requests.Session()
-        session.trust_env = False
-        session.proxies = {"https": self.env["HTTPS_PROXY"]}
-        session.verify = self.env["REQUESTS_CA_BUNDLE"]
-        token = session.post(
-            f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token",
-            data={"grant_type": "client_credentials", "client_id": ADMIN_CLIENT_ID, "client_secret": self.env["AZURE_CLIENT_SECRET"],
-                  "scope": "https://management.azure.com/.default"}, timeout=60,
-        ).json()["access_token"]  # fmt: skip
-        session.headers["Authorization"] = f"Bearer {token}"
-        url = path if path.startswith("https:") else f"https://management.azure.com{path}"
-        answer = session.request(method, url, params={"api-version": version}, json=body, timeout=60)
-        assert answer.status_code < 400, f"{method} {path}: {answer.status_code} {answer.text}"
-        if follow := answer.headers.get("Azure-AsyncOperation"):
-            while (state := session.get(follow, timeout=60).json())["status"] == "InProgress":
-                pass
-            assert state["status"] == "Succeeded", state
-            if method == "PUT":
-                return session.get(url, params={"api-version": version}, timeout=60).json()
-        return answer.json() if answer.content else None
+    def arm(self, method: str, path: str, body: Any = None, version: str = "") -> Any:
+        """A request to ARM as the administrator; see emulator/client.py."""
+        return self.admin.arm(method, path, body, version)
 
     def workspace(self, name: str, location: str = "westeurope") -> dict[str, Any]:
-        """A resource group, a storage account and a workspace in it (all idempotent); the workspace as ARM gives it."""
-        from emulator.core import SUBSCRIPTION
-
-        group = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{name}"
-        account = "st" + "".join(letter for letter in name.lower() if letter.isalnum())[:20]
-        self.arm("PUT", group, {"location": location}, "2022-09-01")
-        storage = f"{group}/providers/Microsoft.Storage/storageAccounts/{account}"
-        self.arm("PUT", storage, {"location": location, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}, "2023-01-01")
-        vault = f"{group}/providers/Microsoft.KeyVault/vaults/kv-{name}"[:200]
-        insights = f"{group}/providers/Microsoft.Insights/components/appi-{name}"
-        properties = {"friendlyName": name, "storageAccount": storage, "keyVault": vault, "applicationInsights": insights}
-        body = {"location": location, "identity": {"type": "SystemAssigned"}, "properties": properties}
-        made: dict[str, Any] = self.arm("PUT", f"{group}/providers/Microsoft.MachineLearningServices/workspaces/{name}", body)
-        return made
+        """A workspace with what belongs to it, made only where missing; as ARM gives it."""
+        return self.admin.workspace(name, location=location)
 
     def stop(self) -> None:
         """End it and wait until it is gone."""
