@@ -151,6 +151,13 @@ def service_principal(cloud: Cloud, who: str) -> Document | None:
     return None
 
 
+def grant_graph(cloud: Cloud, client_id: str, roles: list[str]) -> None:
+    """Give an application permissions on Microsoft Graph, such as ``Directory.Read.All``, with an administrator's consent."""
+    found = service_principal(cloud, client_id) or create_service_principal(cloud, client_id)
+    found["graphRoles"] = sorted({*found.get("graphRoles", ()), *roles})
+    _save_service_principal(cloud, found)
+
+
 def create_user(cloud: Cloud, name: str, display_name: str | None = None, password: str | None = None, oid: str | None = None) -> Document:
     """A person, by user principal name (``dana@contoso.onmicrosoft.com``); an existing one is returned as it is."""
     found = user(cloud, name)
@@ -322,6 +329,7 @@ def issue(cloud: Cloud, who: str, audience: str, lifetime: float | None = None, 
     principal = service_principal(cloud, who)
     if principal is not None:
         claims |= {
+            "app_displayname": principal["displayName"],
             "appid": principal["appId"],
             "appidacr": proof,
             "idp": ISSUER,
@@ -329,6 +337,8 @@ def issue(cloud: Cloud, who: str, audience: str, lifetime: float | None = None, 
             "oid": principal["id"],
             "sub": principal["id"],
         }
+        if audience in _GRAPH and principal.get("graphRoles"):
+            claims["roles"] = principal["graphRoles"]
         if principal["servicePrincipalType"] == "ManagedIdentity":
             claims["xms_mirid"] = principal["alternativeNames"][-1]
     else:
