@@ -79,7 +79,8 @@ def run(command: list[str], folder: str | Path) -> None:
     if done.returncode:
         ci.error(
             f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; "
-            "its message is above. Fix: let the runner reach the package index (or set UV_DEFAULT_INDEX to your mirror), then run again."
+            "its message is above. Fix: let the runner reach the package index, or name your mirror in UV_DEFAULT_INDEX; a hash that "
+            "differs means that a file is not the one that was locked, so find out why before you trust it."
         )
         raise SystemExit(1)
 
