@@ -24,6 +24,12 @@ async def status(call: Call) -> dict[str, Any]:
     return {"documents": cloud.store.counts(), "processes": cloud.children.names(), "faults": cloud.faults.listing(), "settings": asdict(cloud.settings)}
 
 
+async def timeline(call: Call) -> list[dict[str, Any]]:
+    """When jobs, environment builds and server starts ran: seconds since the epoch, of this emulator process."""
+    _let_in(call)
+    return [entry for entry in call.cloud.timeline if entry["end"]]
+
+
 async def add_fault(call: Call) -> dict[str, Any]:
     _let_in(call)
     try:
@@ -64,6 +70,7 @@ async def add_identity(call: Call) -> dict[str, Any]:
 
 ROUTES = [
     Route("GET", HOST, "/status", status, auth="none", doc="What it holds and runs"),
+    Route("GET", HOST, "/timeline", timeline, auth="none", doc="When jobs, environment builds and server starts ran"),
     Route("POST", HOST, "/faults", add_fault, auth="none", doc="Ask for a fault"),
     Route("DELETE", HOST, "/faults", clear_faults, auth="none", doc="No more faults"),
     Route("PUT", HOST, "/settings/{name}", set_knob, auth="none", doc="Turn a knob"),

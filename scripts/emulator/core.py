@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -198,10 +200,21 @@ class Cloud:
         self.faults = Faults()
         self.skew = timedelta()
         self.tasks: list[asyncio.Task[Any]] = []
+        self.timeline: list[dict[str, Any]] = []
 
     def now(self) -> datetime:
         """The time, UTC."""
         return datetime.now(timezone.utc) + self.skew
+
+    @contextmanager
+    def timed(self, kind: str, name: str) -> Iterator[None]:
+        """Note when Azure's own work ran (``job``, ``environment``, ``serving``), so that a run can tell it from the rest."""
+        entry: dict[str, Any] = {"kind": kind, "name": name, "start": time.time(), "end": None}
+        self.timeline.append(entry)
+        try:
+            yield
+        finally:
+            entry["end"] = time.time()
 
     def stamp(self) -> str:
         """The time as ARM writes it."""

@@ -1,0 +1,202 @@
+"""``make demo``: examples/flight-delay from a commit to production on this machine, through its own GitHub workflow and an emulated Azure."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import _act
+from _provision import provision
+from emulator import cli
+from emulator.client import Administrator
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLE = ROOT / "examples" / "flight-delay"
+PLACE = ROOT / ".demo"
+HOME = PLACE / "emulator"
+COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").replace("``", ""))
+    parser.add_argument("--keep", action="store_true", help="leave the emulator running")
+    parser.add_argument("--retrain", action="store_true", help="train again even if nothing changed")
+    args = parser.parse_args(argv)
+    began = time.monotonic()
+    PLACE.mkdir(exist_ok=True)
+    try:
+        with azure(args.keep):
+            provision(HOME, EXAMPLE)
+            say(f"an emulated Azure with a dev and a prod workspace and a registry is up ({time.monotonic() - began:.1f} s)")
+            run = release(args.retrain)
+            seconds = time.monotonic() - began
+            if not run.succeeded:
+                return failed(run)
+            conclude(run, seconds, args.keep)
+    except KeyboardInterrupt:
+        say("interrupted: nothing is left running; 'make demo' again carries on")
+        return 130
+    except (cli.Problem, _act.CannotRun) as problem:
+        print(f"demo: {problem}", file=sys.stderr)
+        return 1
+    return 0
+
+
+@contextmanager
+def azure(keep: bool) -> Iterator[None]:
+    """The emulator, ended with this process; with ``keep``, or if it ran before, it stays."""
+    try:
+        cli.request(HOME, "GET", "/status")
+        yield
+        return
+    except cli.Problem:
+        pass
+    if keep:
+        cli.start(HOME, port=8610)
+        yield
+        return
+    HOME.mkdir(exist_ok=True)
+    with open(HOME / "start.log", "wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "scripts" / "emulator"), "--home", str(HOME), "serve", "--port", "0", "--with-parent"],
+            stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        while not (HOME / "emulator.json").exists():
+            if process.poll() is not None:
+                raise cli.Problem((HOME / "start.log").read_text().strip())
+            time.sleep(0.02)
+        yield
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        process.wait()
+
+
+def release(retrain: bool) -> _act.Run:
+    """Commit the example and run its release workflow, as GitHub would after a merge."""
+    project, catalog = PLACE / "project", PLACE / "catalog"
+    commit = _act.commit_project(EXAMPLE, project)
+    _act.prepare_catalog(catalog, request_url(HOME))
+    evidence = PLACE / "evidence"
+    shutil.rmtree(evidence, ignore_errors=True)
+    say(f"commit {commit[:10]} of examples/flight-delay goes through .github/workflows/release.yml")
+    return _act.run(
+        project, "release.yml", catalog, client_env(HOME), PLACE / "tools",
+        event="workflow_dispatch", inputs={"retrain": str(retrain).lower()}, artifacts=evidence, watch=show,
+    )  # fmt: skip
+
+
+def client_env(home: Path) -> dict[str, str]:
+    """What a runner sees of the emulator: its proxy and certificates, and nobody's credentials."""
+    values = {name: value for name, value in cli.environment(home).items() if not name.startswith("AZURE_")}
+    return {**values, "XDG_CACHE_HOME": str(PLACE / "cache")}
+
+
+def request_url(home: Path) -> str:
+    """Where the emulator hands out GitHub's OIDC tokens."""
+    from emulator.github.models import REQUEST_URL
+
+    return REQUEST_URL
+
+
+def show(event: _act.Event) -> None:
+    """One line for each job and step as it ends, and what the verbs say in between."""
+    if event.kind == "begin" and event.step is None:
+        print(f"\n{style('1', event.job.id)}", flush=True)
+    elif event.kind == "line":
+        print(style("2", f"      {event.text[:200]}"), flush=True)
+    elif event.kind == "end" and event.step is not None:
+        mark = {"success": style("32", "ok"), "skipped": "--"}.get(event.step.result, style("31", event.step.result.upper()))
+        print(f"  {mark} {event.step.name} ({event.step.seconds:.1f} s)", flush=True)
+
+
+def failed(run: _act.Run) -> int:
+    """Say where it stopped."""
+    print()
+    for job in run.jobs.values():
+        for step in job.steps:
+            if step.result == "failure":
+                say(f"stopped at '{step.name}' in '{job.id}'; the last that it said is above, and production is as it was")
+    for problem in run.problems:
+        print(f"demo: {problem}", file=sys.stderr)
+    return 1
+
+
+def conclude(run: _act.Run, seconds: float, keep: bool) -> None:
+    """What is live now, one real answer from it, and where to look further."""
+    outputs = run.outputs
+    admin = Administrator(HOME)
+    endpoint = production(admin)
+    traffic = ", ".join(f"{name} {share} %" for name, share in endpoint["properties"]["traffic"].items() if share)
+    question = example_request()
+    answer = admin.session.post(
+        endpoint["properties"]["scoringUri"], json=question, headers={"Authorization": f"Bearer {admin.token('https://ml.azure.com/.default')}"}, timeout=60
+    )
+    spent = working_seconds(cli.request(HOME, "GET", "/timeline"))
+    say("done: in production now")
+    rows = {
+        "bundle": outputs.get("bundle_id", ""),
+        "endpoint": f"{endpoint['name']} at {endpoint['properties']['scoringUri']}",
+        "traffic": traffic,
+        "a request": json.dumps(question)[:160],
+        "its answer": f"HTTP {answer.status_code} {answer.text[:160]} from {answer.headers.get('azureml-model-deployment')}",
+        "evidence": str((PLACE / "evidence").relative_to(ROOT)),
+        "logs": str((HOME / "logs").relative_to(ROOT)),
+        "seconds": f"{seconds:.1f}, of which training, environments and serving start {spent:.1f}, all else {seconds - spent:.1f}",
+    }
+    for name, value in rows.items():
+        print(f"  {name:<11}{value}")
+    emulator = f".venv/bin/python scripts/emulator --home {HOME.relative_to(ROOT)}"
+    if keep:
+        print(f'\n  look further: {emulator} status\n  a shell in it: eval "$({emulator} env)"\n  end it:        {emulator} stop')
+    else:
+        print("\n  look further: make demo KEEP=1 leaves the emulator running. Or change a line in examples/flight-delay/code and run it again.")
+
+
+def production(admin: Administrator) -> dict[str, Any]:
+    """The endpoint in production, as ARM gives it."""
+    import yaml
+
+    spec = yaml.safe_load((EXAMPLE / ".cloud" / "workspaces" / "prod.yml").read_text(encoding="utf-8"))
+    workspace = admin.workspace(spec["workspace_name"], spec["resource_group"])
+    found: dict[str, Any] = admin.arm("GET", f"{workspace['id']}/onlineEndpoints/{spec['endpoint_name']}")
+    return found
+
+
+def example_request() -> Any:
+    """The first good smoke case of the project."""
+    import yaml
+
+    case = yaml.safe_load((EXAMPLE / "tests" / "smoke" / "cases.yml").read_text(encoding="utf-8"))["cases"][0]
+    return case["request"] if "request" in case else json.loads((EXAMPLE / case["request_file"]).read_text(encoding="utf-8"))
+
+
+def working_seconds(timeline: list[dict[str, Any]]) -> float:
+    """Seconds in which the emulated Azure trained, built an environment or started a server; what overlaps counts once."""
+    total, until = 0.0, 0.0
+    for entry in sorted(timeline, key=lambda one: one["start"]):
+        total += max(0.0, entry["end"] - max(entry["start"], until))
+        until = max(until, entry["end"])
+    return total
+
+
+def say(text: str) -> None:
+    print(f"{style('36', 'demo:')} {text}", flush=True)
+
+
+def style(code: str, text: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if COLOUR else text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

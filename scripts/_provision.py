@@ -1,0 +1,55 @@
+"""Give a project its emulated dev and prod: what a platform team does once on Azure, from the project's own workspace specs."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emulator import cli
+from emulator.client import Administrator
+
+ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # GitHub's environment for each stage
+REPOSITORY = "contoso/flight-delay"
+REGISTRY_GROUP = "rg-ml-shared"
+
+# Role, where, why. The roles are built-in ones; a narrower custom role is a later step of a platform team.
+ROLES = [
+    ("AzureML Data Scientist", "workspace", "submits jobs, registers assets, deploys; cannot create compute or change the workspace"),
+    ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
+    ("AzureML Registry User", "registry", "hands models over (dev) and takes them (prod)"),
+]
+
+
+def provision(home: Path, project: Path, location: str = "westeurope") -> None:
+    """Workspaces, compute, the registry and one identity for each workspace; whatever exists stays as it is."""
+    specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "workspaces").glob("*.yml"))]
+    clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
+    Administrator(home).token()
+    with ThreadPoolExecutor() as pool:
+        registries = {name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}}
+        made = list(pool.map(lambda spec: _workspace(Administrator(home), spec, clusters, location), specs))
+    for spec, workspace in zip(specs, made, strict=True):
+        scopes = {
+            "workspace": workspace["id"],
+            "storage": workspace["properties"]["storageAccount"],
+            "registry": registries[spec["registry_name"]].result(),
+        }
+        body = {
+            "name": f"{spec['workspace_name']}-ci",
+            "client_id": spec["client_id"],
+            "issuer": "https://token.actions.githubusercontent.com",
+            "subjects": [f"repo:{REPOSITORY}:environment:{ENVIRONMENTS[spec['stage']]}"],
+            "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES],
+        }
+        cli.request(home, "POST", "/identities", body)
+
+
+def _workspace(admin: Administrator, spec: dict[str, Any], clusters: list[dict[str, Any]], location: str) -> dict[str, Any]:
+    made = admin.workspace(spec["workspace_name"], spec["resource_group"], location)
+    if spec["stage"] != "prod":  # nothing is trained in production
+        for cluster in clusters:
+            admin.compute(made["id"], cluster["name"], cluster["size"], cluster["max_instances"], cluster.get("min_instances", 0), location)
+    return made
