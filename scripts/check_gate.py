@@ -7,25 +7,12 @@ records it and where its bundle keeps its figures. Ends 1 when any rule says no.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from aml import azure, bundle, ci, command, evidence, gate, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, gate, identity, metrics, registry, spec, workspace
 from aml.command import Refusal
-from aml.gate import Champion, Figure
-
-
-def figures_of(mlflow: azure.Client, job: str) -> list[Figure]:
-    """Every metric's last value in the job's own run and in all runs below it.
-
-    Source: "Query & compare experiments and runs with MLflow", child runs (learn.microsoft.com/azure/machine-learning).
-    """
-    run = mlflow.find("api/2.0/mlflow/runs/get", run_id=job)
-    if run is None:
-        raise Refusal(f"job {job} has no run", "it was deleted, or never started", "submit it again with submit_job")
-    return list(_figures(mlflow, run["run"]))
+from aml.gate import Champion
 
 
 def champion_of(found: registry.Registry, model: str, stage: str) -> Champion | None:
@@ -68,7 +55,7 @@ def check(project: Path, name: str, job: str, folder: Path) -> gate.Verdict:
     client = azure.management(at, credential)
     key = content_key_of(client, job)
     location = client.get()["location"]
-    found = figures_of(azure.dataplane(at, credential, location, "mlflow/v2.0"), job)
+    found = metrics.of_job(azure.dataplane(at, credential, location, "mlflow/v2.0"), job)
     figures = {metric: gate.pick(found, metric, job) for metric in wanted}
     champion = champion_of(registry.connect(at, credential), model, "prod") if rules.get("champion") else None
     verdict = gate.judge(rules, figures, champion)
@@ -92,28 +79,6 @@ def check(project: Path, name: str, job: str, folder: Path) -> gate.Verdict:
     return verdict
 
 
-def _figures(mlflow: azure.Client, run: dict[str, Any]) -> Iterator[Figure]:
-    info = run["info"]
-    for metric in run["data"].get("metrics") or []:
-        yield Figure(metric["key"], float(metric["value"]), info["run_id"])
-    # A sweep's trials all log the same names; the one that won stands for the sweep.
-    marks = {tag["key"]: tag["value"] for tag in run["data"].get("tags") or []}
-    best = marks.get("best_child_run_id") or marks.get("azureml.best_child_run_id")
-    for child in _children(mlflow, info):
-        if not best or child["info"]["run_id"] == best:
-            yield from _figures(mlflow, child)
-
-
-def _children(mlflow: azure.Client, info: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    body = {"experiment_ids": [info["experiment_id"]], "filter": f"tags.mlflow.parentRunId = '{info['run_id']}'", "max_results": 1000}
-    while True:
-        page = mlflow.post("api/2.0/mlflow/runs/search", body)
-        yield from page.get("runs") or []
-        if not page.get("next_page_token"):
-            return
-        body["page_token"] = page["next_page_token"]
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = command.parser(__doc__)
@@ -129,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
     ci.output("gate_verdict", verdict.word)
     if verdict.word != gate.PASSED:
         failed = [finding.says for finding in verdict.findings if not finding.passed]
-        raise Refusal(f"the gate says no to job {given.job_name}", "; ".join(failed), "improve the model, or change the gate in a reviewed commit")
+        fix = "improve the model, or change the gate in a reviewed commit"
+        raise Refusal(f"the gate says no to job {given.job_name}", "; ".join(failed), fix)
     return 0
 
 

@@ -70,8 +70,8 @@ def deployment_body(at: Workspace, file: str, names: dict[str, str], code: str, 
     """What the SDK would send to create the deployment of a file, with the bundle's model, environment and code in place of the file's."""
     from azure.ai.ml import load_online_deployment
 
-    ours = {"name": names["deployment"], "endpoint_name": names["endpoint"], "model": names["model"], "environment": names.get("environment")}
-    ours |= {"instance_type": at.instance_type, "instance_count": at.instance_count}
+    ours: dict[str, Any] = {"name": names["deployment"], "endpoint_name": names["endpoint"], "model": names["model"]}
+    ours |= {"environment": names.get("environment"), "instance_type": at.instance_type, "instance_count": at.instance_count}
     loaded = load_online_deployment(at.project / file, params_override=[{key: value} for key, value in ours.items() if value])
     # The schema reads ids as references of its own form; the request wants them as they are.
     loaded.model, loaded.environment = names["model"], names.get("environment")
@@ -138,9 +138,13 @@ def deploy(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     if lines := bundle.mismatches(document, project):
         raise Refusal("the checkout is not what was sealed", "; ".join(lines), "check out the commit of the bundle")
     location = client.get()["location"]
-    names = {kind: f"{below}/{kind}s/{document[kind]['name']}/versions/{document[kind]['version']}" for kind in bundle.SERVED if kind in document}
-    names["endpoint"] = endpoint.name_of(at, settings["endpoint"])
-    names["deployment"] = bundle.deployment_name(document, settings["deployment"], at.instance_type)
+    names = {
+        "endpoint": endpoint.name_of(at, settings["endpoint"]),
+        "deployment": bundle.deployment_name(document, settings["deployment"], at.instance_type),
+        "model": f"{below}/models/{document['model']['name']}/versions/{document['model']['version']}",
+    }
+    if scored_in := document.get("environment"):
+        names["environment"] = f"{below}/environments/{scored_in['name']}/versions/{scored_in['version']}"
     ensure_endpoint(client, at, names["endpoint"], settings["endpoint"], location)
 
     path = f"onlineEndpoints/{names['endpoint']}/deployments/{names['deployment']}"

@@ -10,7 +10,8 @@ from typing import Any
 from aml import azure, ci, command, endpoint, evidence, identity, registry, spec, workspace
 from aml.command import Refusal
 from aml.deployment import BUNDLE
-from aml.endpoint import FROM, PREVIOUS, ROLLED_BACK, RUN, TO, Split
+from aml.endpoint import Split
+from aml.rollout import FROM, PREVIOUS, ROLLED_BACK, TO, without_marks
 
 
 def target(standing: dict[str, Any]) -> Split | None:
@@ -49,8 +50,8 @@ def restore(client: azure.Client, name: str, split: Split) -> Split:
 
     def edit(document: dict[str, Any]) -> None:
         left = endpoint.shown(endpoint.traffic(document))
-        tags = {key: value for key, value in endpoint.tags(document).items() if key not in (FROM, TO, RUN)}
-        if endpoint.tags(document).get(TO) is None:
+        tags = without_marks(endpoint.tags(document))
+        if TO not in endpoint.tags(document):
             tags.pop(PREVIOUS, None)  # it is where we are going
         document["tags"] = {**tags, ROLLED_BACK: left}
         document["properties"]["traffic"] = split

@@ -11,8 +11,8 @@ from aml import azure, ci, command, deployment, endpoint, evidence, identity, sm
 from aml.smoke import Result
 
 
-def test(project: Path, name: str, deployment: str, folder: Path) -> list[Result]:
-    """Send all cases to the deployment, print what came of each, leave evidence."""
+def test(project: Path, name: str, to: str, folder: Path) -> list[Result]:
+    """Send all cases to the deployment `to`, print what came of each, leave evidence."""
     started, began = evidence.now(), time.monotonic()
     at = workspace.load(project, name)
     release = spec.release(project)
@@ -21,8 +21,8 @@ def test(project: Path, name: str, deployment: str, folder: Path) -> list[Result
     client = azure.management(at, credential)
     endpoint_name = endpoint.name_of(at, release["deploy"]["endpoint"])
     standing = endpoint.need(client, endpoint_name)
-    found = deployment.need(client, endpoint_name, deployment)
-    results = smoke.run(smoke.Caller(client, standing, credential), cases, deployment, deployment.at_a_time(found))
+    found = deployment.need(client, endpoint_name, to)
+    results = smoke.run(smoke.Caller(client, standing, credential), cases, to, deployment.at_a_time(found))
     for line in smoke.lines(results):
         ci.say(line)
     evidence.write(
@@ -35,7 +35,7 @@ def test(project: Path, name: str, deployment: str, folder: Path) -> list[Result
             started=started,
             figures={"seconds": round(time.monotonic() - began, 3), "slowest_seconds": round(max(result.seconds for result in results), 3)},
             findings=[{**asdict(result), "passed": result.passed} for result in results],
-            facts={"endpoint": endpoint_name, "deployment": deployment},
+            facts={"endpoint": endpoint_name, "deployment": to},
         ),
     )
     return results

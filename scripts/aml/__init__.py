@@ -1,1 +1,3 @@
 """The nouns that the verbs share."""
+
+VERSION = "0.1.0"

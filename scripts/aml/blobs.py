@@ -98,7 +98,8 @@ def read(container: ContainerClient, path: str, *, limit: int = 1 << 20) -> byte
     stream = container.download_blob(path)
     if stream.size > limit:
         raise Refusal(f"{path} has {stream.size} bytes, more than {limit}", "it is not what was written there", "restore it, or seal anew")
-    return stream.readall()
+    data: bytes = stream.readall()
+    return data
 
 
 def write(container: ContainerClient, path: str, data: bytes) -> None:

@@ -33,7 +33,8 @@ _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
 def canonical(document: Mapping[str, Any]) -> bytes:
     """The bytes that are hashed, stored and compared."""
-    return rfc8785.dumps(dict(document))
+    made: bytes = rfc8785.dumps(dict(document))
+    return made
 
 
 def identify(document: Mapping[str, Any]) -> str:

@@ -162,15 +162,15 @@ def refuse_failures(results: Sequence[Result], where: str) -> None:
     """Raises Refusal that names every case that failed."""
     if failed := [f"{result.name} ({problem})" for result in results for problem in result.problems]:
         count = sum(not result.passed for result in results)
-        raise Refusal(f"{count} of {len(results)} smoke cases failed at {where}", "; ".join(failed), "correct the model, the scoring script or the case")
+        what = f"{count} of {len(results)} smoke cases failed at {where}"
+        raise Refusal(what, "; ".join(failed), "correct the model, the scoring script or the case")
 
 
 def _judge_document(expect: Mapping[str, Any], document: Any) -> Iterator[str]:
     if "json_schema" in expect:
         import jsonschema_rs
 
-        validator = jsonschema_rs.validator_for({"$schema": "https://json-schema.org/draft/2020-12/schema", **_schema(expect["json_schema"])})
-        for error in validator.iter_errors(document):
+        for error in jsonschema_rs.Draft202012Validator(expect["json_schema"]).iter_errors(document):
             yield f"the answer does not fit json_schema at {_pointer(error.instance_path)}: {_cut(error.message)}"
     for rule in expect.get("equals", []):
         found, there = resolve(document, rule["pointer"])
@@ -211,10 +211,6 @@ def _equal(left: Any, right: Any) -> bool:
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
     return bool(left == right)
-
-
-def _schema(schema: dict[str, Any] | bool) -> dict[str, Any]:
-    return schema if isinstance(schema, dict) else ({} if schema else {"not": {}})
 
 
 def _pointer(path: Sequence[str | int]) -> str:
