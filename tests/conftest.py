@@ -30,6 +30,7 @@ for name in [name for name in os.environ if name.startswith(("AML_", "AZURE_", "
     del os.environ[name]
 os.environ.update(NOWHERE)
 os.environ["AZURE_CORE_COLLECT_TELEMETRY"] = "no"
+os.environ["PYTHONPATH"] = str(Path(__file__).resolve().parent / "guard")  # every Python that a test starts stays on this machine
 
 LIFETIME = 1500  # seconds; an emulator ends by then whatever happens to its test
 
