@@ -34,6 +34,7 @@ STAND_INS = ROOT / "tests" / "journeys" / "stand_ins"
 CATALOG = "contoso/azureml-catalog"
 REPOSITORY = "contoso/flight-delay"
 RUNNER = "ubuntu-24.04"
+REQUEST_URL = "https://pipelines.actions.githubusercontent.com/idtoken"
 USES = re.compile(r"^(?P<name>[^/@\s]+/[^/@\s]+)(?P<path>/[^@\s]*)?@(?P<ref>\S+)$")
 
 
@@ -111,11 +112,8 @@ class Event:
     text: str = ""
 
 
-def prepare_catalog(folder: Path, request_url: str, *, workflows: Iterable[Path] = ()) -> None:
-    """Copy to `folder` what a caller of the catalog sees of it, rewritten for act; `workflows` are added to it or replace its own.
-
-    `request_url` is where the emulator hands out OIDC tokens; repository and environment are added to it for each job.
-    """
+def prepare_catalog(folder: Path, *, workflows: Iterable[Path] = ()) -> None:
+    """Copy to `folder` what a caller of the catalog sees of it, rewritten for act; `workflows` are added to it or replace its own."""
     shutil.rmtree(folder, ignore_errors=True)
     ignored = shutil.ignore_patterns("__pycache__", "emulator", "_act.py", "_demo.py", "_bench.py", "_docs.py")
     for name in ("scripts", "schemas", ".github/actions"):
@@ -124,22 +122,27 @@ def prepare_catalog(folder: Path, request_url: str, *, workflows: Iterable[Path]
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
         document["on"] = document.pop(True)  # a key of YAML 1.1, which reads `on` as true
         for job in document["jobs"].values():
-            _rewrite(job, request_url)
+            _rewrite(job, path.name)
         target = folder / ".github" / "workflows" / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000), encoding="utf-8")
 
 
-def _rewrite(job: dict[str, Any], request_url: str) -> None:
+def _rewrite(job: dict[str, Any], workflow: str) -> None:
     job.pop("concurrency", None)  # act queues nothing, and its schema does not know `queue`
     for node in (job, *job.get("steps", [])):
         if str(node.get("uses", "")).startswith("$/"):
             node["uses"] = f"{CATALOG}/{node['uses'][2:]}@v0"
     if "steps" in job and (job.get("permissions") or {}).get("id-token") == "write":
-        query = urlencode({"repository": REPOSITORY, "ref": "refs/heads/main"})
-        environment = job.get("environment", "")
-        job.setdefault("env", {})["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{request_url}?{query}&environment={environment}"
-        job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"  # noqa: S105 - the emulator asks for one and checks nothing
+        claims = {
+            "api-version": "2.0",
+            "repository": REPOSITORY,
+            "ref": "refs/heads/main",
+            "job_workflow_ref": f"{CATALOG}/.github/workflows/{workflow}@refs/tags/v0",
+        }
+        told = "event_name=${{ github.event_name }}&sha=${{ github.sha }}&environment=" + str(job.get("environment", ""))
+        job.setdefault("env", {})["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{REQUEST_URL}?{urlencode(claims)}&{told}"
+        job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"  # noqa: S105 - the emulator takes what the URL says of the job
 
 
 def commit_project(source: Path, folder: Path) -> str:

@@ -10,8 +10,6 @@ from pathlib import Path
 import _act
 import pytest
 
-REQUEST_URL = "https://token.example/request"
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
@@ -27,7 +25,7 @@ def run(place: Path, workflow: str, *called: str, **options: object) -> _act.Run
         extra.append(place / f"called{number}.yml")
         extra[-1].write_text(textwrap.dedent(text))
     (place / "source" / ".github" / "workflows" / "main.yml").write_text(textwrap.dedent(workflow))
-    _act.prepare_catalog(place / "catalog", REQUEST_URL, workflows=extra)
+    _act.prepare_catalog(place / "catalog", workflows=extra)
     _act.commit_project(place / "source", place / "project")
     return _act.run(place / "project", "main.yml", place / "catalog", {}, place / "tools", limit=60, **options)  # type: ignore[arg-type]
 
@@ -106,8 +104,11 @@ def test_only_a_job_with_the_permission_gets_a_token_url_and_it_names_the_enviro
     assert found.succeeded
     assert found.jobs["other"].lines == ["[]"]
     [url] = found.jobs["trusted"].lines
-    assert url.startswith(f"[{REQUEST_URL}?repository=contoso%2Fflight-delay&")
-    assert url.endswith("environment=it's \"quoted\" & $(spaced)]")
+    address, _, query = url.strip("[]").partition("?")
+    assert address == _act.REQUEST_URL
+    assert "repository=contoso%2Fflight-delay&" in query
+    assert "job_workflow_ref=contoso%2Fazureml-catalog%2F.github%2Fworkflows%2Fcalled1.yml%40refs%2Ftags%2Fv0&" in query
+    assert query.endswith('&environment=it\'s "quoted" & $(spaced)')
 
 
 def test_a_called_workflow_may_call_its_siblings(place: Path) -> None:
@@ -118,7 +119,7 @@ def test_a_called_workflow_may_call_its_siblings(place: Path) -> None:
 
 
 def test_a_label_without_a_runner_is_an_error(place: Path) -> None:
-    with pytest.raises(_act.CannotRun, match="left a job out: main.yml/b"):
+    with pytest.raises(_act.CannotRun, match=r"left a job out: main\.yml/b"):
         run(
             place,
             "on: push\njobs: {a: {runs-on: ubuntu-24.04, steps: [{run: 'true'}]}, b: {runs-on: windows-2025, steps: [{run: 'true'}]}}",
