@@ -17,9 +17,12 @@ Document = dict[str, Any]
 
 DEFAULT = "workspaceblobstore"
 NEEDED = {
-    "AzureBlob": ["accountName", "containerName"], "AzureFile": ["accountName", "fileShareName"], "AzureDataLakeGen2": ["accountName", "filesystem"],
-    "AzureDataLakeGen1": ["storeName"], "OneLake": ["artifact", "oneLakeWorkspaceName"],
-}  # fmt: skip
+    "AzureBlob": ["accountName", "containerName"],
+    "AzureFile": ["accountName", "fileShareName"],
+    "AzureDataLakeGen2": ["accountName", "filesystem"],
+    "AzureDataLakeGen1": ["storeName"],
+    "OneLake": ["artifact", "oneLakeWorkspaceName"],
+}
 SECRETS = {
     "AccountKey": ("AccountKey", "key"),
     "Sas": ("Sas", "sasToken"),
@@ -71,10 +74,13 @@ def make_default(cloud: Cloud, workspace_id: str, name: str, properties: Documen
     parts = workspace["properties"]["storageAccount"].split("/")
     keyless = str(workspace["properties"].get("systemDatastoresAuthMode", "")).lower() == "identity"
     full = {
-        **properties, "accountName": account, "subscriptionId": parts[2], "resourceGroup": parts[4],
+        **properties,
+        "accountName": account,
+        "subscriptionId": parts[2],
+        "resourceGroup": parts[4],
         "credentials": {"credentialsType": "None" if keyless else "AccountKey"},
         "serviceDataAccessAuthIdentity": "WorkspaceSystemAssignedIdentity" if keyless else "None",
-    }  # fmt: skip
+    }
     return _write(cloud, workspace_id, name, full, None, None)[0]
 
 
@@ -84,12 +90,22 @@ def _write(
     id = datastore_id(workspace_id, name)
     old = cloud.store.get(id)
     shown = {
-        "description": None, "tags": {}, "properties": {}, "protocol": "https", "endpoint": "core.windows.net", "serviceDataAccessAuthIdentity": "None",
-        **{key: value for key, value in properties.items() if value is not None}, "isDefault": name == DEFAULT,
-    }  # fmt: skip
+        "description": None,
+        "tags": {},
+        "properties": {},
+        "protocol": "https",
+        "endpoint": "core.windows.net",
+        "serviceDataAccessAuthIdentity": "None",
+        **{key: value for key, value in properties.items() if value is not None},
+        "isDefault": name == DEFAULT,
+    }
     document = {
-        "id": id, "name": name, "type": f"{TYPE}/datastores", "properties": shown, "systemData": system_data(cloud, principal, (old or {}).get("systemData")),
-    }  # fmt: skip
+        "id": id,
+        "name": name,
+        "type": f"{TYPE}/datastores",
+        "properties": shown,
+        "systemData": system_data(cloud, principal, (old or {}).get("systemData")),
+    }
     with cloud.store.transaction():
         cloud.store.put(id, "datastore", document)
         if secret is not None:
@@ -112,8 +128,8 @@ def delete(cloud: Cloud, workspace_id: str, name: str) -> bool:
 def secrets(cloud: Cloud, workspace_id: str, name: str, expirable: bool, hours: int) -> Document:
     """What ``listSecrets`` answers: the key, or for an expirable secret a SAS of so many hours instead of it.
 
-    The SDK asks for expirable secrets (``operations/_datastore_operations.py``, ``_list_secrets``), and reads code from other containers of the account with
-    the same SAS (``operations/_code_operations.py``, ``download``), so it is one of the account.
+    The SDK asks for expirable secrets (``operations/_datastore_operations.py``, ``_list_secrets``), and reads code from other containers
+    with the same SAS (``operations/_code_operations.py``, ``download``), so it is one of the account.
     """
     properties = need(cloud, workspace_id, name)["properties"]
     kind = properties["credentials"]["credentialsType"]
@@ -132,7 +148,7 @@ def _account_sas(cloud: Cloud, account: str, hours: int) -> str:
     from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
 
     now = cloud.now()
-    return generate_account_sas(
+    sas: str = generate_account_sas(
         account,
         cloud.storage.key(account),
         ResourceTypes(service=True, container=True, object=True),
@@ -140,6 +156,7 @@ def _account_sas(cloud: Cloud, account: str, hours: int) -> str:
         expiry=now + timedelta(hours=hours),
         start=now - timedelta(minutes=5),
     )
+    return sas
 
 
 def _secret(credentials: Document) -> str | None:

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from emulator.core import Cloud
 from emulator.errors import AzureError
+from emulator.workspaces.models import workspace_id as workspace_id_of
 
 if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
@@ -24,8 +25,9 @@ PARALLEL = 4
 
 _LONG = re.compile(
     r"azureml://subscriptions/(?P<subscription>[^/]+)/resourcegroups/(?P<group>[^/]+)/(?:providers/Microsoft\.MachineLearningServices/)?"
-    r"workspaces/(?P<workspace>[^/]+)/datastores/(?P<datastore>[^/]+)(?:/paths(?:/(?P<path>.*))?)?", re.IGNORECASE
-)  # fmt: skip
+    r"workspaces/(?P<workspace>[^/]+)/datastores/(?P<datastore>[^/]+)(?:/paths(?:/(?P<path>.*))?)?",
+    re.IGNORECASE,
+)
 _SHORT = re.compile(r"azureml://datastores/(?P<datastore>[^/]+)(?:/paths(?:/(?P<path>.*))?|/(?P<run>ExperimentRun/.*))?", re.IGNORECASE)
 _JOB = re.compile(r"azureml://jobs/(?P<job>[^/]+)/outputs/(?P<output>[^/]+)(?:/paths(?:/(?P<path>.*))?)?/?", re.IGNORECASE)
 _RUN = re.compile(r"runs:/+(?P<job>[^/]+)(?:/(?P<path>.*))?")
@@ -60,7 +62,7 @@ def locate(cloud: Cloud, workspace_id: str, uri: str, kind: str | None = None) -
     """
     uri = str(uri).strip()
     if match := _LONG.fullmatch(uri):
-        workspace = f"/subscriptions/{match['subscription']}/resourceGroups/{match['group']}/providers/Microsoft.MachineLearningServices/workspaces/{match['workspace']}"
+        workspace = workspace_id_of(match["subscription"], match["group"], match["workspace"])
         return in_datastore(cloud, workspace, match["datastore"], match["path"] or "")
     if match := _SHORT.fullmatch(uri):
         return in_datastore(cloud, workspace_id, match["datastore"], match["path"] or match["run"] or "")
@@ -191,7 +193,7 @@ async def download(cloud: Cloud, located: Located, folder: Path) -> Path:
 
 
 async def upload(cloud: Cloud, source: Path, located: Located) -> int:
-    """Put a file (at the prefix, or in it when the prefix ends with a slash) or a folder's tree (below the prefix); the number of blobs written."""
+    """Put a file (at the prefix, or in it when that ends with a slash) or a folder's tree (below it); the number of blobs written."""
     container = await _container(cloud, located)
 
     def put() -> int:

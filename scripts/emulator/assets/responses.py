@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.assets import datastores, models
+from emulator.assets import datastores, models, writing
 from emulator.core import Call, Reply
 from emulator.workspaces.responses import need, scope
 
@@ -55,11 +55,11 @@ async def get_container(call: Call) -> dict[str, Any]:
 
 
 async def put_container(call: Call) -> dict[str, Any]:
-    return models.put_container(call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.body, call.principal)
+    return writing.put_container(call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.body, call.principal)
 
 
 async def delete_container(call: Call) -> Reply:
-    return Reply(200 if models.delete(call.cloud, scope(call), kind_of(call), call.params["name"]) else 204)
+    return Reply(200 if writing.delete(call.cloud, scope(call), kind_of(call), call.params["name"]) else 204)
 
 
 async def list_versions(call: Call) -> dict[str, Any]:
@@ -74,15 +74,15 @@ async def get_version(call: Call) -> dict[str, Any]:
 
 
 async def put_version(call: Call) -> Reply:
-    document, new = await models.put_version(
+    document, new = await writing.put_version(
         call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.params["version"], call.body, call.principal
     )
     return Reply(201 if new else 200, document)
 
 
 async def delete_version(call: Call) -> Reply:
-    return Reply(200 if models.delete(call.cloud, scope(call), kind_of(call), call.params["name"], call.params["version"]) else 204)
+    return Reply(200 if writing.delete(call.cloud, scope(call), kind_of(call), call.params["name"], call.params["version"]) else 204)
 
 
 async def start_upload(call: Call) -> dict[str, Any]:
-    return await models.pending_upload(call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.params["version"])
+    return await writing.pending_upload(call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.params["version"])

@@ -68,8 +68,13 @@ SIZES = [
 BY_NAME = {size.name.lower(): size for size in SIZES}
 
 FAMILIES = {
-    "standardDv2Family": "Standard Dv2 Family", "standardDSv2Family": "Standard DSv2 Family", "standardDSv3Family": "Standard DSv3 Family",
-    "standardDASv4Family": "Standard DASv4 Family", "standardESv3Family": "Standard ESv3 Family", "standardFSv2Family": "Standard FSv2 Family",
-    "standardNCASv3_T4Family": "Standard NCASv3_T4 Family", "standardNCSv3Family": "Standard NCSv3 Family",
+    "standardDv2Family": "Standard Dv2 Family",
+    "standardDSv2Family": "Standard DSv2 Family",
+    "standardDSv3Family": "Standard DSv3 Family",
+    "standardDASv4Family": "Standard DASv4 Family",
+    "standardESv3Family": "Standard ESv3 Family",
+    "standardFSv2Family": "Standard FSv2 Family",
+    "standardNCASv3_T4Family": "Standard NCASv3_T4 Family",
+    "standardNCSv3Family": "Standard NCSv3 Family",
     "standardNCADSA100v4Family": "Standard NCADSA100v4 Family",
-}  # fmt: skip
+}

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from emulator.assets import models as assets
-from emulator.assets import paths
+from emulator.assets import paths, writing
 from emulator.core import REGIONS, TENANT, Cloud, Principal
 from emulator.entra import models as entra
 from emulator.errors import AzureError, bad_request
@@ -22,7 +22,8 @@ from emulator.workspaces.models import PROVIDER, account_of, by_guid, check_grou
 Document = dict[str, Any]
 
 TYPE = f"{PROVIDER}/registries"
-MICROSOFT = "/subscriptions/00000000-0000-4000-8000-00000000a2ce/resourceGroups/azureml-registries/providers"  # where Microsoft's own registries are
+# Where Microsoft's own registries are.
+MICROSOFT = "/subscriptions/00000000-0000-4000-8000-00000000a2ce/resourceGroups/azureml-registries/providers"
 SHARED = ("models", "environments", "data", "components")
 
 
@@ -105,26 +106,44 @@ def _document(
         storage = f"/subscriptions/{id.split('/')[2]}/resourceGroups/{managed}/providers/Microsoft.Storage/storageAccounts/{account}"
         wanted = ((region.get("storageAccountDetails") or [{}])[0].get("systemCreatedStorageAccount")) or {}
         made = {
-            "storageAccountType": "Standard_LRS", "storageAccountHnsEnabled": False, "allowBlobPublicAccess": False,
-            **{key: value for key, value in wanted.items() if value is not None}, "storageAccountName": account, "armResourceId": {"resourceId": storage},
-        }  # fmt: skip
+            "storageAccountType": "Standard_LRS",
+            "storageAccountHnsEnabled": False,
+            "allowBlobPublicAccess": False,
+            **{key: value for key, value in wanted.items() if value is not None},
+            "storageAccountName": account,
+            "armResourceId": {"resourceId": storage},
+        }
         acr = region.get("acrDetails") or [{"systemCreatedAcrAccount": {"acrAccountSku": "Premium"}}]
         details.append(
             {"location": region["location"], "storageAccountDetails": [{"systemCreatedStorageAccount": made}], "acrDetails": acr}
         )
     return {
-        "id": id, "name": name, "type": TYPE, "location": location, "tags": body.get("tags") or {}, "kind": None, "sku": None,
-        "identity": {"type": "SystemAssigned", "principalId": entra.create_managed_identity(cloud, name, id)["principalId"], "tenantId": TENANT},
+        "id": id,
+        "name": name,
+        "type": TYPE,
+        "location": location,
+        "tags": body.get("tags") or {},
+        "kind": None,
+        "sku": None,
+        "identity": {
+            "type": "SystemAssigned",
+            "principalId": entra.create_managed_identity(cloud, name, id)["principalId"],
+            "tenantId": TENANT,
+        },
         "properties": {
-            "publicNetworkAccess": given.get("publicNetworkAccess") or "Enabled", "intellectualPropertyPublisher": given.get("intellectualPropertyPublisher"),
+            "publicNetworkAccess": given.get("publicNetworkAccess") or "Enabled",
+            "intellectualPropertyPublisher": given.get("intellectualPropertyPublisher"),
             "discoveryUrl": f"https://{location}.api.azureml.ms/registrymanagement/v1.0/registries/{name}/discovery",
             "mlFlowRegistryUri": f"azureml://{location}.api.azureml.ms/mlflow/v1.0{id}",
             "managedResourceGroup": {"resourceId": f"/subscriptions/{id.split('/')[2]}/resourceGroups/{managed}"},
-            "managedResourceGroupTags": given.get("managedResourceGroupTags"), "registryPrivateEndpointConnections": [], "regionDetails": details,
-            "registryId": old["properties"]["registryId"] if old else str(uuid.uuid4()), "provisioningState": "Updating" if old else "Creating",
+            "managedResourceGroupTags": given.get("managedResourceGroupTags"),
+            "registryPrivateEndpointConnections": [],
+            "regionDetails": details,
+            "registryId": old["properties"]["registryId"] if old else str(uuid.uuid4()),
+            "provisioningState": "Updating" if old else "Creating",
         },
         "systemData": system_data(cloud, principal, (old or {}).get("systemData")),
-    }  # fmt: skip
+    }
 
 
 def _account_name(id: str, location: str) -> str:
@@ -148,10 +167,16 @@ def discovery(document: Document) -> Document:
     parts, regions = document["id"].split("/"), [one["location"] for one in document["properties"]["regionDetails"]]
     primary = document["location"]
     return {
-        "registryName": document["name"], "tenantId": TENANT, "primaryRegion": primary, "regions": regions, "subscriptionId": parts[2], "resourceGroup": parts[4],
-        "workspaceName": None, "primaryRegionResourceProviderUri": f"https://cert-{primary}.experiments.azureml.net/",
+        "registryName": document["name"],
+        "tenantId": TENANT,
+        "primaryRegion": primary,
+        "regions": regions,
+        "subscriptionId": parts[2],
+        "resourceGroup": parts[4],
+        "workspaceName": None,
+        "primaryRegionResourceProviderUri": f"https://cert-{primary}.experiments.azureml.net/",
         "registryFqdns": {region: {"uri": f"https://cert-{region}.experiments.azureml.net/"} for region in regions},
-    }  # fmt: skip
+    }
 
 
 async def temporary_reference(cloud: Cloud, registry: Document, body: Any, name: str, version: str) -> Document:
@@ -161,7 +186,7 @@ async def temporary_reference(cloud: Cloud, registry: Document, body: Any, name:
         raise AzureError(
             409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists."
         )
-    return await assets.pending_upload(cloud, registry["id"], kind, name, version)
+    return await writing.pending_upload(cloud, registry["id"], kind, name, version)
 
 
 def read_reference(cloud: Cloud, registry: Document, body: Any, name: str, version: str) -> Document:
@@ -176,7 +201,7 @@ def read_reference(cloud: Cloud, registry: Document, body: Any, name: str, versi
     if located.account != account_of(own):
         raise bad_request("blobUri", f"The blob '{uri}' is not in the storage of registry {registry['name']}.")
     sas = cloud.storage.sas(located.account, located.container, "rl", minutes=24 * 60)
-    return {"blobReferenceForConsumption": {**assets.blob_reference(own, located.account, located.container, sas), "blobUri": uri}}
+    return {"blobReferenceForConsumption": {**writing.blob_reference(own, located.account, located.container, sas), "blobUri": uri}}
 
 
 def _asset(registry: Document, body: Any, name: str, version: str) -> tuple[assets.Kind, str, str]:
@@ -226,7 +251,7 @@ def check_import(cloud: Cloud, registry: Document, body: Any) -> Import:
     if workspace["location"] not in [one["location"] for one in registry["properties"]["regionDetails"]]:
         raise bad_request(
             "properties.sourceAssetId",
-            f"The workspace's region {workspace['location']} is not one of the regions of registry {registry['name']}; add it to the registry first.",
+            f"The workspace's region {workspace['location']} is not one of the regions of registry {registry['name']}; add it there first.",
         )
     name, version = properties.get("destinationName") or match["name"], properties.get("destinationVersion") or match["version"]
     if cloud.store.exists(assets.asset_id(registry["id"], kind, name, version)):
@@ -249,14 +274,14 @@ async def run_import(cloud: Cloud, registry: Document, wanted: Import, principal
         holder = dict(holder)
         holder[field] = await _copy_files(cloud, registry, wanted, holder[field])
         properties = {**properties, "build": holder} if wanted.kind.name == "environment" else holder
-    document, _ = await assets.put_version(
+    document, _ = await writing.put_version(
         cloud, registry["id"], wanted.kind, wanted.name, wanted.version, {"properties": properties}, principal
     )
     return document
 
 
 async def _copy_files(cloud: Cloud, registry: Document, wanted: Import, uri: str) -> str:
-    upload = await assets.pending_upload(cloud, registry["id"], wanted.kind, wanted.name, wanted.version)
+    upload = await writing.pending_upload(cloud, registry["id"], wanted.kind, wanted.name, wanted.version)
     root = paths.locate(cloud, registry["id"], upload["blobReferenceForConsumption"]["blobUri"])
     source = paths.locate(cloud, wanted.workspace["id"], uri)
     target = root.below(source.prefix.rstrip("/").rsplit("/", 1)[-1] or wanted.name)

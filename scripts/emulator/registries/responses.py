@@ -9,6 +9,7 @@ from typing import Any
 
 from emulator.arm.roles import allowed
 from emulator.assets import models as assets
+from emulator.assets import writing
 from emulator.assets.responses import kind_of
 from emulator.core import ARM, Call, Reply
 from emulator.errors import AzureError, forbidden, not_found
@@ -41,9 +42,6 @@ def _need_right(call: Call, action: str, scope: str) -> None:
 
 def _shown(call: Call, document: dict[str, Any]) -> dict[str, Any]:
     return document if call.host == ARM else {**document, "id": assets.uri_id(document["id"])}
-
-
-# --- registries ------------------------------------------------------------------------------------------------------------------------------------------
 
 
 async def list_registries(call: Call) -> dict[str, Any]:
@@ -97,9 +95,6 @@ async def discover(call: Call) -> dict[str, Any]:
     return models.discovery(document)
 
 
-# --- assets ----------------------------------------------------------------------------------------------------------------------------------------------
-
-
 def _page(call: Call, found: list[dict[str, Any]], newest_first: bool) -> dict[str, Any]:
     answer = assets.page(call, found, newest_first)
     return {**answer, "value": [_shown(call, one) for one in answer["value"]]}
@@ -119,11 +114,11 @@ async def get_container(call: Call) -> dict[str, Any]:
 
 async def put_container(call: Call) -> dict[str, Any]:
     registry = _registry(call, WRITE)
-    return _shown(call, assets.put_container(call.cloud, registry["id"], kind_of(call), call.params["name"], call.body, call.principal))
+    return _shown(call, writing.put_container(call.cloud, registry["id"], kind_of(call), call.params["name"], call.body, call.principal))
 
 
 async def delete_container(call: Call) -> Reply:
-    return Reply(200 if assets.delete(call.cloud, _registry(call, DELETE)["id"], kind_of(call), call.params["name"]) else 204)
+    return Reply(200 if writing.delete(call.cloud, _registry(call, DELETE)["id"], kind_of(call), call.params["name"]) else 204)
 
 
 async def list_versions(call: Call) -> dict[str, Any]:
@@ -141,7 +136,7 @@ async def get_version(call: Call) -> dict[str, Any]:
 
 async def put_version(call: Call) -> Reply:
     registry = _registry(call, WRITE)
-    document, new = await assets.put_version(
+    document, new = await writing.put_version(
         call.cloud, registry["id"], kind_of(call), call.params["name"], call.params["version"], call.body, call.principal
     )
     if call.cloud.settings.transition == "immediate":
@@ -152,7 +147,7 @@ async def put_version(call: Call) -> Reply:
 
 async def delete_version(call: Call) -> Reply:
     registry = _registry(call, DELETE)
-    return Reply(200 if assets.delete(call.cloud, registry["id"], kind_of(call), call.params["name"], call.params["version"]) else 204)
+    return Reply(200 if writing.delete(call.cloud, registry["id"], kind_of(call), call.params["name"], call.params["version"]) else 204)
 
 
 async def start_upload(call: Call) -> dict[str, Any]:
@@ -161,7 +156,7 @@ async def start_upload(call: Call) -> dict[str, Any]:
         raise AzureError(
             409, "UserError", f"Asset azureml://registries/{registry['name']}/{kind.plural}/{name}/versions/{version} already exists."
         )
-    return await assets.pending_upload(call.cloud, registry["id"], kind, name, version)
+    return await writing.pending_upload(call.cloud, registry["id"], kind, name, version)
 
 
 async def write_reference(call: Call) -> dict[str, Any]:

@@ -33,10 +33,27 @@ KEPT = [
 ]
 
 PATCHABLE = {
-    "description", "friendlyName", "publicNetworkAccess", "imageBuildCompute", "primaryUserAssignedIdentity", "applicationInsights", "containerRegistry",
-    "systemDatastoresAuthMode", "managedNetwork", "serverlessComputeSettings", "featureStoreSettings", "encryption", "v1LegacyMode", "enableDataIsolation",
-    "allowRoleAssignmentOnRG", "networkAcls", "serviceManagedResourcesSettings", "ipAllowlist", "enableSoftwareBillOfMaterials", "softDeleteRetentionInDays",
-}  # fmt: skip
+    "description",
+    "friendlyName",
+    "publicNetworkAccess",
+    "imageBuildCompute",
+    "primaryUserAssignedIdentity",
+    "applicationInsights",
+    "containerRegistry",
+    "systemDatastoresAuthMode",
+    "managedNetwork",
+    "serverlessComputeSettings",
+    "featureStoreSettings",
+    "encryption",
+    "v1LegacyMode",
+    "enableDataIsolation",
+    "allowRoleAssignmentOnRG",
+    "networkAcls",
+    "serviceManagedResourcesSettings",
+    "ipAllowlist",
+    "enableSoftwareBillOfMaterials",
+    "softDeleteRetentionInDays",
+}
 
 
 def workspace_id(subscription: str, group: str, name: str) -> str:
@@ -98,10 +115,11 @@ def validate(cloud: Cloud, id: str, body: Any) -> None:
     if old and old["location"] != location:
         group = id.split("/")[4]
         raise AzureError(
-            409, "InvalidResourceLocation",
-            f"The resource '{name}' already exists in location '{old['location']}' in resource group '{group}'. A resource with the same name cannot be "
-            f"created in location '{location}'. Please select a new resource name.",
-        )  # fmt: skip
+            409,
+            "InvalidResourceLocation",
+            f"The resource '{name}' already exists in location '{old['location']}' in resource group '{group}'. "
+            f"A resource with the same name cannot be created in location '{location}'. Please select a new resource name.",
+        )
     if old is None:
         for needed in ("storageAccount", "keyVault"):
             if not properties.get(needed) and str(body.get("kind", "Default")).lower() != "project":
@@ -136,10 +154,12 @@ def check_location(value: Any, type: str) -> str:
     location = value.replace(" ", "").lower()
     if location not in REGIONS:
         raise AzureError(
-            400, "LocationNotAvailableForResourceType",
-            f"The provided location '{value}' is not available for resource type '{type}'. List of available regions for the resource type is '{','.join(REGIONS)}'.",
+            400,
+            "LocationNotAvailableForResourceType",
+            f"The provided location '{value}' is not available for resource type '{type}'. "
+            f"List of available regions for the resource type is '{','.join(REGIONS)}'.",
             target="location",
-        )  # fmt: skip
+        )
     return location
 
 
@@ -155,14 +175,26 @@ def make(cloud: Cloud, id: str, body: Document, principal: Principal | None) -> 
     guid = old["properties"]["workspaceId"] if old else str(uuid.uuid4())
     host = f"{location}.api.azureml.ms"
     properties = {
-        "friendlyName": parts[8], "description": "", "hbiWorkspace": False, "publicNetworkAccess": "Enabled", "v1LegacyMode": False,
-        "systemDatastoresAuthMode": "accesskey", "enableDataIsolation": False, "managedNetwork": {"isolationMode": "Disabled"},
-        "allowPublicAccessWhenBehindVnet": False, "storageHnsEnabled": False, "privateLinkCount": 0,
+        "friendlyName": parts[8],
+        "description": "",
+        "hbiWorkspace": False,
+        "publicNetworkAccess": "Enabled",
+        "v1LegacyMode": False,
+        "systemDatastoresAuthMode": "accesskey",
+        "enableDataIsolation": False,
+        "managedNetwork": {"isolationMode": "Disabled"},
+        "allowPublicAccessWhenBehindVnet": False,
+        "storageHnsEnabled": False,
+        "privateLinkCount": 0,
         **(old["properties"] if old else {"creationTime": cloud.stamp()}),
         **given,
-        "tenantId": TENANT, "workspaceId": guid, "discoveryUrl": f"https://{host}/discovery",
-        "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{id}", "agentsEndpointUri": None, "provisioningState": "Updating" if old else "Creating",
-    }  # fmt: skip
+        "tenantId": TENANT,
+        "workspaceId": guid,
+        "discoveryUrl": f"https://{host}/discovery",
+        "mlFlowTrackingUri": f"azureml://{host}/mlflow/v1.0{id}",
+        "agentsEndpointUri": None,
+        "provisioningState": "Updating" if old else "Creating",
+    }
     properties.pop("allowRecoverSoftDeletedWorkspace", None)
     identity = body.get("identity") or (old or {}).get("identity") or {"type": "SystemAssigned"}
     identity = {**identity, "type": identity.get("type", "SystemAssigned")}
@@ -171,10 +203,17 @@ def make(cloud: Cloud, id: str, body: Document, principal: Principal | None) -> 
         identity = {**identity, "principalId": made["principalId"], "tenantId": TENANT}
     kind = str(body.get("kind") or (old or {}).get("kind") or "Default")
     document = {
-        "id": id, "name": parts[8], "type": TYPE, "location": location, "kind": kind[:1].upper() + kind[1:], "tags": body.get("tags") or {},
-        "sku": {"name": "Basic", "tier": "Basic"}, "identity": identity, "properties": properties,
+        "id": id,
+        "name": parts[8],
+        "type": TYPE,
+        "location": location,
+        "kind": kind[:1].upper() + kind[1:],
+        "tags": body.get("tags") or {},
+        "sku": {"name": "Basic", "tier": "Basic"},
+        "identity": identity,
+        "properties": properties,
         "systemData": system_data(cloud, principal, (old or {}).get("systemData")),
-    }  # fmt: skip
+    }
     return cloud.store.put(id, "workspace", document)
 
 

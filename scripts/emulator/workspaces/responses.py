@@ -97,10 +97,17 @@ async def resync_keys(call: Call) -> Reply:
 async def diagnose(call: Call) -> Reply:
     workspace = need(call)
     checks = [
-        "userDefinedRouteResults", "networkSecurityRuleResults", "resourceLockResults", "dnsResolutionResults", "storageAccountResults",
-        "keyVaultResults", "containerRegistryResults", "applicationInsightsResults", "otherResults",
-    ]  # fmt: skip
-    result = {"value": {check: [] for check in checks}}
+        "userDefinedRouteResults",
+        "networkSecurityRuleResults",
+        "resourceLockResults",
+        "dnsResolutionResults",
+        "storageAccountResults",
+        "keyVaultResults",
+        "containerRegistryResults",
+        "applicationInsightsResults",
+        "otherResults",
+    ]
+    result: dict[str, Any] = {"value": {check: [] for check in checks}}
     operation = call.cloud.operations.start(
         f"{workspace['id']}/diagnose", "workspace", location=workspace["location"], result=lambda: result
     )
@@ -147,9 +154,12 @@ async def put_connection(call: Call) -> dict[str, Any]:
             raise AzureError(400, "ValidationError", f"The property '{needed}' of a connection is required.", target=f"properties.{needed}")
     old = call.cloud.store.get(id) or {}
     document = {
-        "id": id, "name": call.params["connection"], "type": f"{models.TYPE}/connections", "properties": properties,
+        "id": id,
+        "name": call.params["connection"],
+        "type": f"{models.TYPE}/connections",
+        "properties": properties,
         "systemData": models.system_data(call.cloud, call.principal, old.get("systemData")),
-    }  # fmt: skip
+    }
     return _without_secret(call.cloud.store.put(id, "connection", document))
 
 
@@ -167,7 +177,19 @@ async def discovery(call: Call) -> dict[str, Any]:
     """The addresses of a region's services; azure-ai-ml and azureml-mlflow read ``api`` and ``history``."""
     api = f"https://{call.params['region']}.api.azureml.ms"
     names = [
-        "api", "catalog", "experimentation", "gallery", "history", "hyperdrive", "labeling", "modelmanagement", "pipelines", "studio", "mlflow", "execution",
-        "inferencing", "registry",
-    ]  # fmt: skip
+        "api",
+        "catalog",
+        "experimentation",
+        "gallery",
+        "history",
+        "hyperdrive",
+        "labeling",
+        "modelmanagement",
+        "pipelines",
+        "studio",
+        "mlflow",
+        "execution",
+        "inferencing",
+        "registry",
+    ]
     return dict.fromkeys(names, api)
