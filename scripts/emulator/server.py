@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvicorn
 
-from emulator.app import App, all_routes, present
+from emulator.app import SERVICES, App, all_routes
 from emulator.core import ADMIN_CLIENT_ID, ADMIN_NAME, REGIONS, SUBSCRIPTION, Cloud, Settings
 from emulator.proxy import Proxy
 from emulator.tls import certificate_hosts
@@ -75,7 +75,7 @@ async def _serve(home: Path, listener: socket.socket, settings: Settings, lifeti
     server, app_port = await _listen_tls(cloud, app)
     proxy = Proxy(cloud, app, app_port)
     front = await proxy.serve(listener)
-    for service in present():
+    for service in SERVICES:
         if begin := getattr(importlib.import_module(f"emulator.{service}.urls"), "start", None):
             await begin(cloud)
     _announce(cloud)
@@ -86,7 +86,7 @@ async def _serve(home: Path, listener: socket.socket, settings: Settings, lifeti
         front.close()
         server.should_exit = True
         await proxy.close()
-        for service in present():
+        for service in SERVICES:
             if end := getattr(importlib.import_module(f"emulator.{service}.urls"), "stop", None):
                 await end(cloud)
         await cloud.close()
