@@ -1,0 +1,1 @@
+"""Jobs: command, pipeline and sweep jobs that really run on this machine."""
