@@ -34,7 +34,7 @@ def trusted(project: Path, path: str, kind: str) -> dict[str, Any]:
     document, problems = checked(project, path, kind)
     if problems:
         report(problems)
-        raise Refusal(f"{document.file} is not {schema(kind)['title']}", f"It has {_count(problems)}", "correct what is listed above")
+        raise Refusal(f"{document.file} is not {schema(kind)['title']}", f"It has {count(problems)}", "correct what is listed above")
     return with_defaults(document.value, schema(kind))  # type: ignore[no-any-return]
 
 
@@ -217,5 +217,6 @@ def _why(error: Exception) -> str:
     return f"it cannot be read: {error}"
 
 
-def _count(problems: list[Problem]) -> str:
+def count(problems: list[Problem]) -> str:
+    """How many there are, in words."""
     return "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
