@@ -282,12 +282,16 @@ def soft_deleted(cloud: Cloud, id: str) -> Document | None:
     return gone
 
 
-def remove(cloud: Cloud, id: str, permanently: bool) -> None:
-    """Delete a workspace: for good, or keeping its name and its assets for 14 days."""
+async def remove(cloud: Cloud, id: str, permanently: bool) -> None:
+    """Delete a workspace with all that runs in it: for good, or keeping its name and its assets for 14 days."""
+    from emulator.arm.models import end_below
+
     document = cloud.store.need(id)
+    await end_below(cloud, id)
     with cloud.store.transaction():
         if permanently:
             purge(cloud, id)
+            cloud.store.delete_under(f"secrets{id}")
         else:
             kept = [(kind, one) for kind in KEPT for one in cloud.store.list(kind, under=id)]
             for kind, one in kept:

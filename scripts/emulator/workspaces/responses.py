@@ -57,10 +57,8 @@ async def delete_workspace(call: Call) -> Reply:
     refuse_while_running(call, id)
     location = need(call)["location"]
 
-    async def work() -> None:
-        models.remove(call.cloud, id, permanently)
-
-    return call.accepted(call.cloud.operations.start(id, "workspace", work(), location=location, result=lambda: None))
+    work = models.remove(call.cloud, id, permanently)
+    return call.accepted(call.cloud.operations.start(id, "workspace", work, location=location, result=lambda: None))
 
 
 def refuse_while_running(call: Call, id: str) -> None:
