@@ -37,6 +37,15 @@ def canonical(document: Mapping[str, Any]) -> bytes:
     return made
 
 
+def load(data: bytes) -> Any:
+    """The document of canonical bytes. Whole numbers beyond 2**53 were floating-point numbers: RFC 8785 has no others."""
+
+    def number(text: str) -> float:
+        return int(text) if abs(int(text)) < 2**53 else float(text)
+
+    return json.loads(data, parse_int=number)
+
+
 def identify(document: Mapping[str, Any]) -> str:
     """A bundle's id, `sha256:<hex>`."""
     return digest.of_bytes(canonical(document))
@@ -105,7 +114,7 @@ def parse(data: bytes, bundle_id: str, source: str) -> dict[str, Any]:
             "it was changed after it was sealed, or another one was put in its place",
             "find out who wrote it; then seal and share anew",
         )
-    document = json.loads(data)
+    document = load(data)
     if problems := invalid(document):
         raise Refusal(f"the bundle in {source} is not one this version of the catalog reads", "; ".join(problems), "seal it anew")
     return dict(document)

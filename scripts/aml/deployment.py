@@ -214,5 +214,3 @@ def explained(error: HttpResponseError) -> tuple[str, str]:
     for detail in getattr(found, "details", None) or []:
         message = f"{message} {detail.code}: {detail.message}"
     return code, message
-
-

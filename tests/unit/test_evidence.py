@@ -1,0 +1,64 @@
+"""Evidence: in-toto Statements that fit their schema, whatever was found."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+from aml import evidence
+from hypothesis import given
+from hypothesis import strategies as st
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/evidence.schema.json").read_text())
+FITS = jsonschema_rs.Draft202012Validator(SCHEMA)
+ID = "sha256:" + "ab" * 32
+
+
+@given(
+    st.dictionaries(st.text(), st.floats()),
+    st.lists(st.fixed_dictionaries({"passed": st.booleans(), "figure": st.floats() | st.none()})),
+    st.dictionaries(st.text(), st.text()),
+)
+def test_every_finding_has_a_spelling(figures: dict[str, float], findings: list[dict[str, object]], facts: dict[str, str]) -> None:
+    made = evidence.statement(
+        evidence.about_bundle("m", ID),
+        "smoke_test",
+        "passed",
+        workspace="dev",
+        started=evidence.now(),
+        figures=figures,
+        findings=findings,
+        facts=facts,
+    )
+    assert not [error.message for error in FITS.iter_errors(json.loads(json.dumps(made, allow_nan=False)))]
+
+
+def test_a_statement_is_about_a_bundle_or_a_job() -> None:
+    assert evidence.about_bundle("m", ID) == {"name": "bundle/m", "digest": {"sha256": "ab" * 32}}
+    assert evidence.about_job("j", ID) == evidence.about_job("j", "ab" * 32)
+
+
+def test_a_rerun_replaces_its_file_whole(tmp_path: Path) -> None:
+    for verdict in ("failed", "passed"):
+        made = evidence.statement(
+            evidence.about_job("j", ID), "check_gate", verdict, workspace="dev", started=evidence.now(), figures={"rmse": math.nan}
+        )
+        path = evidence.write(tmp_path / "evidence", made)
+    assert path == tmp_path / "evidence/check_gate-dev.json"
+    assert [file.name for file in path.parent.iterdir()] == ["check_gate-dev.json"]
+    written = json.loads(path.read_text())
+    assert written["predicate"]["verdict"] == "passed"
+    assert written["predicate"]["figures"] == {"rmse": "nan"}
+    assert FITS.is_valid(written)
+
+
+def test_a_statement_links_to_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_SERVER_URL", "https://github.com")
+    monkeypatch.setenv("GITHUB_REPOSITORY", "contoso/flight-delay")
+    monkeypatch.setenv("GITHUB_RUN_ID", "7")
+    made = evidence.statement(evidence.about_job("j", ID), "check_gate", "passed", workspace="dev", started=evidence.now())
+    assert made["predicate"]["links"] == {"run": "https://github.com/contoso/flight-delay/actions/runs/7"}
