@@ -16,7 +16,7 @@ from emulator.arm import models, roles
 from emulator.arm.dispatch import dispatch
 from emulator.arm.template import Document, Scope, bind, invalid
 from emulator.core import Principal
-from emulator.errors import AzureError
+from emulator.errors import AzureError, forbidden
 
 if TYPE_CHECKING:
     from emulator.core import Cloud
@@ -46,7 +46,8 @@ class Planned:
 
 
 _TEMPLATE_ONLY = (
-    "type", "apiVersion", "name", "dependsOn", "condition", "copy", "comments", "resources", "scope", "resourceGroup", "subscriptionId", "metadata",
+    "type", "apiVersion", "name", "dependsOn", "condition", "copy", "comments", "resources", "scope", "resourceGroup",
+    "subscriptionId", "metadata",
 )  # fmt: skip
 
 
@@ -121,7 +122,7 @@ async def run(cloud: Cloud, principal: Principal, id: str, template: Document, s
             if scope.resolve(declared.get("condition", True))
         }
     except AzureError as error:
-        failure = {
+        failure: Document = {
             "code": "DeploymentFailed",
             "message": "At least one resource deployment operation failed. Please list deployment operations for details. "
             "Please see https://aka.ms/arm-deployment-operations for usage details.",
@@ -236,7 +237,7 @@ def _ordered(planned: list[Planned]) -> list[Planned]:
 
 
 async def _deploy(cloud: Cloud, principal: Principal, deployment: str, planned: Planned) -> None:
-    operation = {
+    operation: Document = {
         "id": f"{deployment}/operations/{uuid.uuid4().hex.upper()[:16]}",
         "properties": {
             "provisioningOperation": "Create",
@@ -293,8 +294,6 @@ async def _nest(cloud: Cloud, principal: Principal, planned: Planned) -> None:
 
 def authorize(cloud: Cloud, principal: Principal, id: str) -> None:
     """403 unless the caller may deploy there."""
-    from emulator.errors import forbidden
-
     if not roles.allowed(cloud, principal, f"{TYPE}/write", id):
         raise forbidden(principal.app_id, principal.oid, f"{TYPE}/write", id)
 

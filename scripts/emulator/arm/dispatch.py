@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from functools import lru_cache
 from typing import Any
@@ -10,6 +11,7 @@ from starlette.requests import Request
 
 from emulator.core import ARM, Call, Cloud, Principal, Reply, Router
 from emulator.errors import AzureError, forbidden
+from emulator.operations import Operation
 
 
 async def dispatch(cloud: Cloud, principal: Principal, method: str, path: str, version: str, body: Any = None) -> Any:
@@ -24,9 +26,17 @@ async def dispatch(cloud: Cloud, principal: Principal, method: str, path: str, v
     raw = json.dumps(body).encode() if body is not None else b""
     query = f"api-version={version}"
     request = Request(
-        {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": [], "scheme": "https",
-         "server": (ARM, 443)}
-    )  # fmt: skip
+        {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [],
+            "scheme": "https",
+            "server": (ARM, 443),
+        }
+    )
     call = Call(cloud, request, ARM, path, params, {"api-version": version}, raw, principal)
     scope = route.scope(call) if route.scope else resource_scope(path)
     if route.action and not allowed(cloud, principal, route.action, scope, data=route.data_action):
@@ -46,9 +56,7 @@ async def dispatch(cloud: Cloud, principal: Principal, method: str, path: str, v
     return answer.body
 
 
-async def _pause(operation: Any) -> None:
-    import asyncio
-
+async def _pause(operation: Operation) -> None:
     try:
         await asyncio.wait_for(asyncio.shield(operation.ended.wait()), 0.05)
     except asyncio.TimeoutError:

@@ -167,8 +167,8 @@ def put(cloud: Cloud, kind: Kind, id: str, body: Document) -> tuple[Document, bo
         raise AzureError(
             409,
             "InvalidResourceLocation",
-            f"The resource '{parts[-1]}' already exists in location '{existing['location']}' in resource group '{parts[4]}'. A resource with "
-            f"the same name cannot be created in location '{where}'. Please select a new resource name.",
+            f"The resource '{parts[-1]}' already exists in location '{existing['location']}' in resource group '{parts[4]}'. A resource "
+            f"with the same name cannot be created in location '{where}'. Please select a new resource name.",
         )
     document: Document = {
         "id": existing["id"] if existing else id,
@@ -193,6 +193,9 @@ def shown(cloud: Cloud, document: Document) -> Document:
     return {**visible, "properties": {**document["properties"], "provisioningState": state}}
 
 
+_LISTED = ("id", "name", "location", "tags", "kind", "sku", "identity", "createdTime", "changedTime")
+
+
 def listed(cloud: Cloud, principal: Principal, under: str) -> list[Document]:
     """The resources below a subscription or group that the caller may read, as ARM lists them: without their properties."""
     found = []
@@ -201,8 +204,7 @@ def listed(cloud: Cloud, principal: Principal, under: str) -> list[Document]:
             kind = document.get("type") or type
             if not roles.allowed(cloud, principal, f"{kind}/read", document["id"]):
                 continue
-            row = {name: document[name] for name in ("id", "name", "location", "tags", "kind", "sku", "identity") if document.get(name)}
-            state = (document.get("properties") or {}).get("provisioningState")
-            times = {name: document[name] for name in ("createdTime", "changedTime") if name in document}
-            found.append({"type": kind, **row, **({"provisioningState": state} if state else {}), **times})
+            row: Document = {"type": kind, "provisioningState": (document.get("properties") or {}).get("provisioningState")}
+            row |= {name: document.get(name) for name in _LISTED}
+            found.append({name: value for name, value in row.items() if value})
     return found

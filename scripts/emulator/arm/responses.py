@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -337,7 +338,7 @@ async def delete_role_definition(call: Call) -> Any:
 async def list_role_assignments(call: Call) -> Any:
     """Assignments at, above and below a scope; ``atScope()`` leaves out those below, ``assignedTo`` and ``principalId`` name one holder."""
     scope = _scope(call)
-    functions = {
+    functions: dict[str, Callable[..., odata.Test]] = {
         "atScope": lambda: lambda properties: roles.covers(properties["scope"], scope),
         "assignedTo": lambda oid: lambda properties: properties["principalId"] == oid,
     }

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from emulator.arm.builtin_roles import BUILTIN_ROLES
 from emulator.core import TENANT, Principal
 from emulator.entra import models as entra
-from emulator.errors import AzureError, bad_request
+from emulator.errors import AzureError, bad_request, conflict
 
 if TYPE_CHECKING:
     from emulator.core import Cloud
@@ -71,11 +71,11 @@ def put_definition(cloud: Cloud, guid: str, properties: Document) -> Document:
             raise bad_request(name, f"The role definition needs '{name}'.", "InvalidRoleDefinition")
     known = next((each for each in definitions(cloud) if each["properties"]["roleName"].lower() == properties["roleName"].lower()), None)
     if known is not None and known["name"].lower() != guid.lower():
-        raise AzureError(
-            409, "RoleDefinitionWithSameNameExists", f"A custom role with the same name already exists in this directory. Use a different name. "
-            f"Role: '{properties['roleName']}'."
-        )  # fmt: skip
-    document = {
+        raise conflict(
+            f"A custom role with the same name already exists in this directory. Use a different name. Role: '{properties['roleName']}'.",
+            "RoleDefinitionWithSameNameExists",
+        )
+    document: Document = {
         "id": DEFINITIONS + guid,
         "type": "Microsoft.Authorization/roleDefinitions",
         "name": guid,
@@ -163,9 +163,10 @@ def create_assignment(cloud: Cloud, scope: str, name: str, properties: Document,
         return save_assignment(cloud, oid, found, scope, name, properties, created_by, existing), False
     for known in cloud.store.list("role_assignment"):
         if _same(known, oid, found["name"], scope):
-            raise AzureError(
-                409, "RoleAssignmentExists", f"The role assignment already exists. The ID of the existing role assignment is {known['name'].replace('-', '')}."
-            )  # fmt: skip
+            raise conflict(
+                "The role assignment already exists. The ID of the existing role assignment is " + known["name"].replace("-", "") + ".",
+                "RoleAssignmentExists",
+            )
     return save_assignment(cloud, oid, found, scope, name, properties, created_by), True
 
 
@@ -210,7 +211,7 @@ def normal(scope: str) -> str:
 
 def _same(assignment: Document, oid: str, role: str, scope: str) -> bool:
     properties = assignment["properties"]
-    return (
+    return bool(
         properties["principalId"] == oid
         and properties["roleDefinitionId"].endswith("/" + role)
         and properties["scope"].lower() == scope.lower()

@@ -128,7 +128,8 @@ def _parameter(name: str, declared: Document, value: Any, scope: Scope) -> Any:
     if value is None:
         if "defaultValue" not in declared:
             raise invalid(
-                f"The value for the template parameter '{name}' is not provided. Please see https://aka.ms/arm-parameter-file for usage details."
+                f"The value for the template parameter '{name}' is not provided. "
+                "Please see https://aka.ms/arm-parameter-file for usage details."
             )
         value = scope.resolve(declared["defaultValue"])
     wanted = _TYPES.get(str(declared.get("type", "string")).lower())
@@ -136,8 +137,9 @@ def _parameter(name: str, declared: Document, value: Any, scope: Scope) -> Any:
         raise invalid(f"The template parameter '{name}' has the unknown type '{declared.get('type')}'")
     if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
         raise invalid(
-            f"Template parameter JToken type is not valid. Expected '{str(declared['type']).capitalize()}'. Actual '{type(value).__name__}'. "
-            f"The parameter is '{name}'. Please see https://aka.ms/arm-create-parameter-file for usage details."
+            f"Template parameter JToken type is not valid. Expected '{str(declared['type']).capitalize()}'. "
+            f"Actual '{type(value).__name__}'. The parameter is '{name}'. "
+            "Please see https://aka.ms/arm-create-parameter-file for usage details."
         )
     allowed = declared.get("allowedValues")
     if allowed is not None and value not in allowed:
