@@ -19,6 +19,7 @@ from _provision import provision
 from emulator import cli
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION
+from emulator.github.models import REQUEST_URL
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "flight-delay"
@@ -102,7 +103,7 @@ def emulator(home: Path, reference: float) -> None:
         reads(home)
         env = _demo.client_env(home) | {"AML_PROJECT": str(EXAMPLE), "AML_WORKSPACE": "dev", "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": os.devnull}
         env |= {
-            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{_demo.request_url(home)}?repository=contoso/flight-delay&ref=refs/heads/main&environment=dev",
+            "ACTIONS_ID_TOKEN_REQUEST_URL": f"{REQUEST_URL}?repository=contoso/flight-delay&ref=refs/heads/main&environment=dev",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bench",
         }
         for name in ("connect_workspace", "check_compute"):
