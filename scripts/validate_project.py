@@ -5,21 +5,26 @@ Its own specs, every Azure ML file they name (loaded with Azure ML's SDK as well
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aml import bindings, ci, loading, project, spec, workspace
-from aml.command import Refusal, parser, run
+from aml import bindings, ci, command, loading, project, spec, workspace
+from aml.command import Refusal
 from aml.project import open_azure, reference, uses
 from aml.spec import described, meant, quoted
 from aml.yaml import Document, Problem
 
 
+def parser() -> argparse.ArgumentParser:
+    return command.parser(__doc__, workspace=False)
+
+
 def main(argv: list[str] | None = None) -> int:
-    options = parser(__doc__, workspace=False).parse_args(argv)
+    options = parser().parse_args(argv)
     if not options.project.is_dir():
         raise Refusal(f"There is no project folder {options.project}", fix="name the folder that holds .cloud with --project (AML_PROJECT)")
     problems, count = problems_of(options.project)
@@ -230,4 +235,4 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

@@ -63,7 +63,7 @@ class Client:
         """Read; a missing resource is an error."""
         return self._json(self._send("GET", path, query=query))
 
-    def find(self, path: str, **query: str) -> dict[str, Any] | None:
+    def find(self, path: str = "", **query: str) -> dict[str, Any] | None:
         """Read; None if there is no such resource."""
         try:
             return self.get(path, **query)

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from aml import digest
-from aml.spec import described
+from aml.command import Refusal
+from aml.spec import count, described, report
 from aml.yaml import Document, Problem, read
 
 _REFERENCE = re.compile(r"azureml:(?!/)([^:@/\s]+)(?::([^:@/\s]+)|@([^:@/\s]+))?")
@@ -64,6 +65,20 @@ def open_azure(file: Path) -> Document:
     if not document.problems and not isinstance(document.value, dict):
         document.problems.append(document.problem([], f"expected an Azure ML file (a mapping), found {described(document.value)}"))
     return document
+
+
+def sound(file: Path) -> Document:
+    """One of the project's Azure ML files, readable. Raises Refusal after printing what is wrong with it."""
+    document = open_azure(file)
+    if document.problems:
+        refuse(document.problems)
+    return document
+
+
+def refuse(problems: list[Problem]) -> NoReturn:
+    """Print problems and raise Refusal."""
+    report(problems)
+    raise Refusal(f"{problems[0].file} cannot be used", count(problems), "correct what is listed above; validate_project finds it earlier")
 
 
 def reference(text: str) -> tuple[str, str, str] | None:
@@ -134,19 +149,23 @@ def asset(file: Path, kind: str) -> Asset:
     """The data asset or environment of a file, with the version that it has or gets: the file's own, or 12 digits of its digest.
 
     The digest covers everything local that the file names and the file itself, but for what Azure lets people change later.
-    Errors: OSError if something is missing.
+    Raises Refusal after printing what is wrong if something is missing or cannot be read.
     """
-    document = open_azure(file)
+    document = sound(file)
     content = resolved(document, content_of)
     given = content.get("version")
+    if not content.get("name"):
+        refuse([document.problem([], f"expected the name of the {kind}, found none")])
     found = digest.of_document({key: value for key, value in content.items() if key not in ("version", "description", "tags")})
-    return Asset(kind, document.file, str(content.get("name", "")), str(given or found.removeprefix("sha256:")[:12]), found)
+    return Asset(kind, document.file, str(content["name"]), str(given or found.removeprefix("sha256:")[:12]), found)
 
 
 def content_of(use: Use) -> str:
     """What is used, by its content: the digest of a file or folder, or the value as it is written if it names nothing local."""
     if use.file is None:
         return use.value
+    if not use.file.exists():
+        refuse([use.problem(f"expected a file or folder, found no {use.file}")])
     return asset(use.file, "environment").digest if use.what == "environment" else digest.of_tree(use.file)
 
 
