@@ -32,7 +32,7 @@ class WorkspaceStore(SqlAlchemyStore):
     def __init__(self, file: Path, artifacts: str) -> None:
         self._artifacts = artifacts
         super().__init__(f"sqlite:///{file}", artifacts)
-        with self.ManagedSessionMaker() as session:
+        with self.ManagedSessionMaker(read_only=False) as session:
             session.query(SqlExperiment).filter(SqlExperiment.experiment_id == 0).update({"artifact_location": self._location("Default")})
 
     def _location(self, experiment: str) -> str:
@@ -50,7 +50,7 @@ class WorkspaceStore(SqlAlchemyStore):
     def write_job(self, job: dict[str, Any]) -> None:
         """Make the run of a job, or bring it up to date."""
         experiment = self.experiment(job["experiment"])
-        with self.ManagedSessionMaker() as session:
+        with self.ManagedSessionMaker(read_only=False) as session:
             row = session.get(SqlRun, job["run_id"]) or SqlRun(
                 run_uuid=job["run_id"], experiment_id=experiment.experiment_id, source_type="JOB", source_name="", entry_point_name="", source_version="",
                 lifecycle_stage="active", artifact_uri=f"{experiment.artifact_location}/{job['run_id']}/artifacts",
