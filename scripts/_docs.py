@@ -183,7 +183,7 @@ def flag_row(flag: argparse.Action) -> list[str]:
 def coverage() -> str:
     """What the emulator answers, service by service, read from its routes."""
     parts = []
-    for service in importlib.import_module("emulator.app").present():
+    for service in importlib.import_module("emulator.app").SERVICES:
         package = importlib.import_module(f"emulator.{service}")
         routes = importlib.import_module(f"emulator.{service}.urls").ROUTES
         about = " ".join((package.__doc__ or "").split("\n\n")[0].split())
