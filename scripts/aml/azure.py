@@ -53,11 +53,8 @@ class Client:
     def __init__(self, root: str, credential: TokenCredential, *, api_version: str = API_VERSION) -> None:
         self.root, self._api_version = root.rstrip("/"), api_version
         self.host = "/".join(self.root.split("/")[:3])
-        policies = [UserAgentPolicy(sdk_moniker="azureml-catalog"), Transient()]
-        self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(
-            self.host, policies=[*policies, BearerTokenCredentialPolicy(credential, SCOPE)]
-        )
-        self._anonymous: PipelineClient[HttpRequest, HttpResponse] = PipelineClient(self.host, policies=policies)
+        self._client = _pipeline(self.host, BearerTokenCredentialPolicy(credential, SCOPE))
+        self._anonymous = _pipeline(self.host)
 
     def get(self, path: str = "", **query: str) -> dict[str, Any]:
         """Read; a missing resource is an error."""
@@ -130,6 +127,11 @@ class Client:
         polling.run()
         found: dict[str, Any] = polling.resource()
         return found
+
+
+def _pipeline(host: str, *policies: Any) -> PipelineClient[HttpRequest, HttpResponse]:
+    # Policies are links of one chain, so no two pipelines may share one.
+    return PipelineClient(host, policies=[UserAgentPolicy(sdk_moniker="azureml-catalog"), Transient(), *policies])
 
 
 def management(workspace: Workspace, credential: TokenCredential) -> Client:
