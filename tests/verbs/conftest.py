@@ -1,0 +1,283 @@
+"""A small project with a dev and a prod workspace of its own on the emulator, and the verbs run in it as their own principals."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import json
+import os
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from _provision import ENVIRONMENTS, REGISTRY_GROUP, ROLES
+from emulator.client import Administrator
+from emulator.core import SUBSCRIPTION, TENANT
+
+from aml import azure, command
+
+SECRET = "only-for-the-emulator"
+IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20240709.v1"
+
+FILES = {
+    ".cloud/release.yml": """
+train:
+  job: pipelines/train.yml
+  environments: [.cloud/environments/score.yml]
+model: {name: delay, output: model, type: custom_model}
+gate:
+  thresholds:
+    - {metric: rmse, max: 60}
+  champion: {metric: rmse, goal: minimize, tolerance_percent: 1}
+deploy:
+  endpoint: .cloud/online/endpoint.yml
+  deployment: .cloud/online/deployment.yml
+  smoke: tests/smoke/cases.yml
+  rollout: {steps: [10, 50, 100]}
+""",
+    ".cloud/online/endpoint.yml": """
+name: to-be-replaced
+description: Delays
+auth_mode: aad_token
+tags: {team: air}
+""",
+    ".cloud/online/deployment.yml": """
+name: blue
+endpoint_name: to-be-replaced
+model: azureml:delay@latest
+code_configuration: {code: ../../code/score, scoring_script: score.py}
+environment: azureml:score
+environment_variables: {WHO: one}
+instance_type: Standard_DS3_v2
+instance_count: 1
+request_settings: {request_timeout_ms: 20000, max_concurrent_requests_per_instance: 4}
+readiness_probe: {initial_delay: 1, period: 1, failure_threshold: 30}
+liveness_probe: {initial_delay: 1, period: 5, failure_threshold: 30}
+""",
+    ".cloud/environments/score.yml": f"""
+name: score
+image: {IMAGE}
+conda_file: score-conda.yml
+""",
+    ".cloud/environments/score-conda.yml": """
+dependencies:
+  - python>=3.10
+  - pip:
+    - azureml-inference-server-http
+""",
+    "code/score/score.py": """
+import json
+import os
+import pathlib
+
+from azureml_inference_server_http.api.aml_response import AMLResponse
+
+
+def init():
+    global factor
+    found = sorted(pathlib.Path(os.environ["AZUREML_MODEL_DIR"]).rglob("factor.txt"))
+    factor = float(found[0].read_text())
+
+
+def run(data):
+    asked = json.loads(data)
+    if "value" not in asked:
+        return AMLResponse({"problem": "no value"}, 400, json_str=True)
+    return [factor * asked["value"]]
+""",
+    "pipelines/train.yml": "type: command\ncommand: python train.py\n",
+    "tests/smoke/cases.yml": """
+cases:
+  - name: doubles a number
+    request: {value: 2}
+    expect: {status: 200, within_seconds: 20, range: [{pointer: /0, min: 2, max: 10}]}
+  - name: a missing value is refused
+    request_file: tests/smoke/bad.json
+    expect: {status: 400, contains: no value}
+""",
+    "tests/smoke/bad.json": "{}\n",
+}
+
+
+@dataclass
+class Project:
+    """A project's folder, its names in Azure, and how a verb is run in it."""
+
+    folder: Path
+    name: str
+    admin: Administrator
+    capsys: Any
+    client_ids: dict[str, str] = field(default_factory=dict)
+    count: Iterator[int] = field(default_factory=itertools.count)
+
+    def id(self, stage: str = "dev") -> str:
+        """The workspace's ARM id."""
+        place = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{self.name}-{stage}"
+        return f"{place}/providers/Microsoft.MachineLearningServices/workspaces/mlw-{self.name}-{stage}"
+
+    def arm(self, method: str, path: str, body: Any = None, stage: str = "dev") -> Any:
+        """ARM below a workspace, as the administrator."""
+        return self.admin.arm(method, f"{self.id(stage)}/{path}", body)
+
+    def write(self, path: str, text: str) -> None:
+        """Write a file of the project."""
+        (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.folder / path).write_text(text.lstrip("\n"))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file of the project."""
+        text = (self.folder / path).read_text()
+        assert old in text
+        self.write(path, text.replace(old, new))
+
+    def run(self, verb: str, workspace: str = "dev", **flags: str) -> Outcome:
+        """Run a verb in this process, as the workspace's own principal."""
+        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.client_ids[workspace], SECRET
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        self.capsys.readouterr()
+        refusal = ""
+        try:
+            importlib.import_module(verb).main(
+                [f"--project={self.folder}", f"--workspace={workspace}", f"--evidence={self.folder.parent / 'evidence'}", *words]
+            )
+        except Exception as error:
+            explained = error if isinstance(error, command.Refusal) else azure.explain(error)
+            if explained is None:
+                raise
+            refusal = str(explained)
+        captured = self.capsys.readouterr()
+        return Outcome(refusal, captured.out, captured.err)
+
+    def evidence(self, verb: str, workspace: str = "dev") -> dict[str, Any]:
+        """The predicate that a verb left."""
+        path = self.folder.parent / "evidence" / f"{verb}-{workspace}.json"
+        found: dict[str, Any] = json.loads(path.read_text())["predicate"]
+        return found
+
+    def job(self, metrics: dict[str, float | str], factor: float = 2.0) -> str:
+        """Run a job that makes a model of one number, and log metrics to its run; its name."""
+        name = f"job-{self.name}-{next(self.count)}"
+        command = f"python -c \"import pathlib; pathlib.Path(r'${{{{outputs.model}}}}', 'factor.txt').write_text('{factor}')\""
+        body = {
+            "jobType": "Command",
+            "command": command,
+            "environmentId": f"{self.id()}/environments/train/versions/1",
+            "computeId": f"{self.id()}/computes/cpu",
+            "experimentName": "delay",
+            "outputs": {"model": {"jobOutputType": "custom_model", "mode": "ReadWriteMount"}},
+            "tags": {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40},
+        }
+        self.arm("PUT", f"jobs/{name}", {"properties": body})
+        while (status := self.arm("GET", f"jobs/{name}")["properties"]["status"]) not in ("Completed", "Failed", "Canceled"):
+            pass
+        assert status == "Completed", status
+        for metric, value in metrics.items():
+            self.log(name, metric, value)
+        return name
+
+    def log(self, run: str, metric: str, value: float | str) -> None:
+        """Log a metric to a run through MLflow's own REST API."""
+        url = f"https://westeurope.api.azureml.ms/mlflow/v2.0{self.id()}/api/2.0/mlflow/runs/log-metric"
+        body = {"run_id": run, "key": metric, "value": value, "timestamp": 1, "step": 0}
+        answer = self.admin.session.post(url, json=body, timeout=60)
+        assert answer.status_code == 200, answer.text
+
+    def bundle(self, factor: float = 2.0, rmse: float = 40.0) -> str:
+        """Train, register and seal; the bundle's id."""
+        job = self.job({"rmse": rmse}, factor)
+        version = self.run("register_model", job_name=job).output("model_version")
+        return self.run("seal_bundle", job_name=job, model_version=version).output("bundle_id")
+
+    def deployed(self, factor: float = 2.0) -> tuple[str, str]:
+        """A new bundle, deployed to dev without traffic; (bundle id, deployment)."""
+        bundle_id = self.bundle(factor)
+        return bundle_id, self.run("deploy_online", bundle_id=bundle_id).output("deployment_name")
+
+    def endpoint(self, stage: str = "dev") -> dict[str, Any]:
+        """The endpoint as ARM shows it."""
+        found: dict[str, Any] = self.arm("GET", f"onlineEndpoints/{self.name}-{stage}", stage=stage)
+        return found
+
+    def traffic(self, stage: str = "dev") -> dict[str, int]:
+        """The endpoint's split, without zeros."""
+        return {name: share for name, share in (self.endpoint(stage)["properties"]["traffic"] or {}).items() if share}
+
+
+@dataclass
+class Outcome:
+    """How a verb ended and what it printed."""
+
+    refusal: str
+    out: str
+    err: str
+
+    def output(self, name: str) -> str:
+        """One of its outputs; it must have ended well."""
+        assert not self.refusal, self.refusal
+        return next(line.partition(": ")[2] for line in reversed(self.out.splitlines()) if line.startswith(f"{name}: "))
+
+
+@pytest.fixture(scope="session")
+def site(emulator: Any) -> Callable[[str, Path], tuple[Administrator, dict[str, str]]]:
+    """Makes workspaces, a registry and identities for a project of a name."""
+
+    def make(name: str, folder: Path) -> tuple[Administrator, dict[str, str]]:
+        admin = Administrator(emulator.home)
+        admin.token()
+        registry = admin.registry(f"mlr-{name}", REGISTRY_GROUP)
+        ids = {}
+        for stage in ("dev", "prod"):
+            made = admin.workspace(f"mlw-{name}-{stage}", f"rg-{name}-{stage}")
+            scopes = {"workspace": made["id"], "storage": made["properties"]["storageAccount"], "registry": registry}
+            roles = [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES]
+            body = {"name": f"{name}-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
+            ids[stage] = emulator.ask("POST", "/identities", body)["client_id"]
+            spec = {
+                "stage": stage,
+                "tenant_id": TENANT,
+                "subscription_id": SUBSCRIPTION,
+                "resource_group": f"rg-{name}-{stage}",
+                "workspace_name": f"mlw-{name}-{stage}",
+                "client_id": ids[stage],
+                "registry_name": f"mlr-{name}",
+                "endpoint_name": f"{name}-{stage}",
+            }
+            path = folder / f".cloud/workspaces/{stage}.yml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{key}: {value}\n" for key, value in spec.items()))
+        dev = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{name}-dev/providers/Microsoft.MachineLearningServices/workspaces/mlw-{name}-dev"
+        admin.compute(dev, "cpu", "Standard_DS3_v2", 2)
+        plain = {"image": IMAGE, "condaFile": "dependencies:\n  - python>=3.10\n"}
+        admin.arm("PUT", f"{dev}/environments/train/versions/1", {"properties": plain})
+        return admin, ids
+
+    return make
+
+
+@pytest.fixture
+def project(
+    site: Callable[[str, Path], tuple[Administrator, dict[str, str]]],
+    azure: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Project:
+    """A project of its own, with nothing trained or deployed."""
+    folder = tmp_path / "project"
+    name = f"p{uuid.uuid4().hex[:8]}"
+    admin, ids = site(name, folder)
+    monkeypatch.setenv("AML_GRANT_SECONDS", "0")
+    monkeypatch.setenv("AZURE_CLIENT_ID", "")
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "")
+    made = Project(folder, name, admin, capsys, ids)
+    for path, text in FILES.items():
+        made.write(path, text)
+    version = importlib.import_module("aml.project").asset(folder / ".cloud/environments/score.yml", "environment").version
+    conda = (folder / ".cloud/environments/score-conda.yml").read_text()
+    made.arm("PUT", f"environments/score/versions/{version}", {"properties": {"image": IMAGE, "condaFile": conda}})
+    return made
