@@ -20,7 +20,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
-
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT, Cloud
 from emulator.entra import models, proof
 from emulator.entra.exceptions import EntraError
@@ -160,8 +159,8 @@ def test_a_refusal_has_entras_shape(send: Any) -> None:
     assert (body["error"], body["error_codes"]) == ("invalid_client", [7000215])
     assert body["error_uri"] == "https://login.microsoftonline.com/error?code=7000215"
     assert re.fullmatch(
-        r"AADSTS7000215: Invalid client secret provided\. Ensure the secret being sent in the request is the client secret value, not the client "
-        rf"secret ID, for a secret added to app '{ADMIN_CLIENT_ID}'\. Trace ID: \S+ Correlation ID: \S+ Timestamp: \S+ \S+Z",
+        r"AADSTS7000215: Invalid client secret provided\. Ensure the secret being sent in the request is the client secret value, "
+        rf"not the client secret ID, for a secret added to app '{ADMIN_CLIENT_ID}'\. Trace ID: \S+ Correlation ID: \S+ Timestamp: \S+ \S+Z",
         body["error_description"],
     )
 
@@ -343,7 +342,8 @@ def test_an_assertion_expires_after_five_minutes(cloud: Cloud, app: dict[str, An
     error = refusal(cloud, app["appId"], client_assertion=assertion)
     assert (error.number, error.code) == (700024, "invalid_client")
     assert re.match(
-        r"Client assertion is not within its valid time range\. Current time: \S+Z, assertion valid from \S+Z, expiry time of assertion \S+Z\. Review",
+        r"Client assertion is not within its valid time range\. Current time: \S+Z, assertion valid from \S+Z, "
+        r"expiry time of assertion \S+Z\. Review",
         error.message,
     )
 

@@ -345,7 +345,7 @@ async def list_role_assignments(call: Call) -> Any:
     test = odata.parse(call.query["$filter"], functions) if call.query.get("$filter") else _always
     return {
         "value": [
-            each
+            roles.shown(each)
             for each in call.cloud.store.list("role_assignment")
             if (roles.covers(each["properties"]["scope"], scope) or roles.covers(scope, each["properties"]["scope"]))
             and test(each["properties"])
@@ -357,13 +357,13 @@ async def get_role_assignment(call: Call) -> Any:
     found = call.cloud.store.get(roles.assignment_id(_scope(call), call.params["name"]))
     if found is None:
         raise AzureError(404, "RoleAssignmentNotFound", f"The role assignment '{call.params['name']}' is not found.")
-    return found
+    return roles.shown(found)
 
 
 async def put_role_assignment(call: Call) -> Reply:
     properties = (call.body or {}).get("properties") or {}
     found, created = roles.create_assignment(call.cloud, _scope(call), call.params["name"], properties, caller(call).oid)
-    return Reply(201 if created else 200, found)
+    return Reply(201 if created else 200, roles.shown(found))
 
 
 async def delete_role_assignment(call: Call) -> Any:
@@ -372,7 +372,7 @@ async def delete_role_assignment(call: Call) -> Any:
     if found is None:
         return Reply(204)
     call.cloud.store.delete(id)
-    return found
+    return roles.shown(found)
 
 
 async def list_permissions(call: Call) -> Any:

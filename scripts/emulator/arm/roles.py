@@ -6,7 +6,6 @@ below it; a role allows what its actions match, less what its notActions match; 
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import uuid
 from collections.abc import Iterable
@@ -173,6 +172,7 @@ def create_assignment(cloud: Cloud, scope: str, name: str, properties: Document,
 def save_assignment(
     cloud: Cloud, oid: str, role: Document, scope: str, name: str, properties: Document, created_by: str, existing: Document | None = None
 ) -> Document:
+    """Write an assignment. A new one takes effect after the setting ``role_delay``, as grants take a while to be seen on Azure."""
     subscription = re.match(r"/subscriptions/[^/]+", scope, re.IGNORECASE)
     principal = cloud.store.get(f"entra/users/{oid}")
     return cloud.store.put(
@@ -182,6 +182,7 @@ def save_assignment(
             "id": assignment_id(scope, name),
             "type": "Microsoft.Authorization/roleAssignments",
             "name": name,
+            "effectiveFrom": existing["effectiveFrom"] if existing else cloud.now().timestamp() + cloud.settings.role_delay,
             "properties": {
                 "roleDefinitionId": (subscription.group() if subscription else "") + DEFINITIONS + role["name"],
                 "principalId": oid,
@@ -198,6 +199,11 @@ def save_assignment(
             },
         },
     )
+
+
+def shown(assignment: Document) -> Document:
+    """An assignment as ARM shows it; when it takes effect is for the emulator alone."""
+    return {name: value for name, value in assignment.items() if name != "effectiveFrom"}
 
 
 def assignment_id(scope: str, name: str) -> str:
@@ -258,11 +264,10 @@ def covers(held: str, asked: str) -> bool:
 
 
 def _effective(cloud: Cloud, principal: Principal) -> Iterable[Document]:
-    """The principal's assignments, less those that are too young to be seen (setting ``role_delay``, seconds)."""
-    seen = cloud.now() - dt.timedelta(seconds=cloud.settings.role_delay)
+    """The principal's assignments that have taken effect."""
+    now = cloud.now().timestamp()
     for assignment in cloud.store.list("role_assignment"):
-        properties = assignment["properties"]
-        if properties["principalId"] == principal.oid and dt.datetime.fromisoformat(properties["createdOn"].replace("Z", "+00:00")) <= seen:
+        if assignment["properties"]["principalId"] == principal.oid and assignment["effectiveFrom"] <= now:
             yield assignment
 
 
