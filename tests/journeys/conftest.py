@@ -57,6 +57,7 @@ class World:
         env = {name: value for name, value in self.emulator.env.items() if not name.startswith("AZURE_")}
         env["PYTHONPATH"] = os.environ["PYTHONPATH"]  # what is run here reaches the emulator or nothing
         artifacts = self.place / f"artifacts-{self.runs}"
+        options.setdefault("watch", show)
         return _act.run(
             self.place / "project", workflow, self.place / "catalog", env, TOOLS,
             event=event, inputs=inputs, artifacts=artifacts, limit=900, **options,
@@ -108,6 +109,12 @@ class World:
         """The statements that a run kept, by artifact and file."""
         paths = sorted(run.artifacts.glob("evidence-*/*.json"))
         return {f"{path.parent.name}/{path.name}": json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def show(event: _act.Event) -> None:
+    """Print a run, which pytest shows for a test that fails."""
+    if event.step and event.kind != "begin":
+        print(f"{event.job.id} / {event.step.name}: {event.text or f'{event.step.result} ({event.step.seconds:.1f} s)'}")
 
 
 @pytest.fixture(scope="session")
