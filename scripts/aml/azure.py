@@ -25,7 +25,7 @@ from azure.core.exceptions import (
     map_error,
 )
 from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RetryPolicy, UserAgentPolicy
+from azure.core.pipeline.policies import BearerTokenCredentialPolicy, RequestIdPolicy, RetryPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.mgmt.core.polling.arm_polling import ARMPolling
 
@@ -131,7 +131,7 @@ class Client:
 
 def _pipeline(host: str, *policies: Any) -> PipelineClient[HttpRequest, HttpResponse]:
     # Policies are links of one chain, so no two pipelines may share one.
-    return PipelineClient(host, policies=[UserAgentPolicy(sdk_moniker="azureml-catalog"), Transient(), *policies])
+    return PipelineClient(host, policies=[RequestIdPolicy(), UserAgentPolicy(sdk_moniker="azureml-catalog"), Transient(), *policies])
 
 
 def management(workspace: Workspace, credential: TokenCredential) -> Client:
