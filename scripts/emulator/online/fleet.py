@@ -42,11 +42,11 @@ class Fleet:
             del self._starting[key]
 
     async def replace(self, id: str, server: Server) -> None:
-        """From now on this server answers; the one before is ended."""
+        """From now on this server answers; the one before ends when it has answered what it has."""
         before = self._servers.get(id.lower())
         self._servers[id.lower()] = server
         if before:
-            await before.stop()
+            await before.retire()
 
     def limit(self, id: str, limits: Limits) -> None:
         """New limits for a deployment that runs."""

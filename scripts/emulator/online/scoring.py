@@ -159,13 +159,10 @@ async def _ask(call: Call, deployment: Document, request_id: str) -> Response:
         return _not_ready(request_id)
     if not server.ready:
         return _not_ready(request_id)
-    if server.pending >= server.limits.pending:
-        return _plain(429, "", request_id, {"ms-azureml-model-error-reason": "too_many_pending_request"})
-    server.pending += 1
-    try:
+    with server.place() as found:
+        if not found:
+            return _plain(429, "", request_id, {"ms-azureml-model-error-reason": "too_many_pending_request"})
         return await _forward(call, server, request_id)
-    finally:
-        server.pending -= 1
 
 
 async def _forward(call: Call, server: Server, request_id: str) -> Response:

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,8 @@ class Server:
         self._client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=f"{self._socket}:{PORT}"), timeout=None)
         self._child: Child | None = None
         self._watcher: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self.ready = False
         self.pending = 0
         self.limit(limits)
@@ -116,8 +118,29 @@ class Server:
             raise
         self._watcher = asyncio.create_task(self._watch())
 
+    @contextlib.contextmanager
+    def place(self) -> Iterator[bool]:
+        """Count a request in while it is in the deployment; False where there is no place left."""
+        if self.pending >= self.limits.pending:
+            yield False
+            return
+        self.pending += 1
+        self._idle.clear()
+        try:
+            yield True
+        finally:
+            self.pending -= 1
+            if not self.pending:
+                self._idle.set()
+
+    async def retire(self) -> None:
+        """End it when the requests that are in it have been answered; nobody sends it new ones."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), self.limits.timeout)
+        await self.stop()
+
     async def stop(self) -> None:
-        """End it. A request that it is working on has a few seconds to finish."""
+        """End it now."""
         if self._watcher:
             self._watcher.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -129,7 +152,7 @@ class Server:
 
         Raises asyncio.TimeoutError after the deployment's request timeout, httpx.TransportError where the server is gone.
 
-        The caller counts ``pending``; here a request waits for one of the concurrent places, and the wait counts against the timeout
+        A request waits for one of the concurrent slots, and the wait counts against the timeout
         (https://learn.microsoft.com/azure/machine-learning/reference-yaml-deployment-managed-online#requestsettings).
         """
         return await asyncio.wait_for(self._send(method, path, headers, body), self.limits.timeout)
@@ -219,9 +242,10 @@ class Server:
             ended.cancel()
 
     async def _end(self, close: bool = True) -> None:
+        grace = 3.0 if self.ready else 0.0
         self.ready = False
         if self._child:
-            await self._child.kill(grace=3)
+            await self._child.kill(grace)
         if close:
             await self._client.aclose()
         with contextlib.suppress(OSError):
