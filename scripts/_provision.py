@@ -15,8 +15,12 @@ ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # GitHub's 
 REPOSITORY = "contoso/flight-delay"
 REGISTRY_GROUP = "rg-ml-shared"
 
-# Role, where, why. The roles are built-in ones; a narrower custom role is a later step of a platform team.
+QUOTA_READER = "Azure ML quota reader"
+QUOTA_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a1"
+
+# Role, where, why.
 ROLES = [
+    (QUOTA_READER, "subscription", "reads sizes and quota of a region; no built-in role has just that"),
     ("AzureML Data Scientist", "workspace", "submits jobs, registers assets, deploys; cannot create compute or change the workspace"),
     ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
     ("AzureML Registry User", "registry", "hands models over (dev) and takes them (prod)"),
@@ -27,12 +31,13 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     """Workspaces, compute, the registry and one identity for each workspace; whatever exists stays as it is."""
     specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "workspaces").glob("*.yml"))]
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
-    Administrator(home).token()
+    quota_reader(Administrator(home), specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
         registries = {name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}}
         made = list(pool.map(lambda spec: _workspace(Administrator(home), spec, clusters, location), specs))
     for spec, workspace in zip(specs, made, strict=True):
         scopes = {
+            "subscription": f"/subscriptions/{spec['subscription_id']}",
             "workspace": workspace["id"],
             "storage": workspace["properties"]["storageAccount"],
             "registry": registries[spec["registry_name"]].result(),
@@ -45,6 +50,17 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
             "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES],
         }
         cli.request(home, "POST", "/identities", body)
+
+
+def quota_reader(admin: Administrator, subscription: str) -> None:
+    """The one custom role: reading a region's VM sizes and quota, which Azure keeps at the subscription."""
+    scope = f"/subscriptions/{subscription}"
+    actions = [f"Microsoft.MachineLearningServices/locations/{what}/read" for what in ("vmsizes", "usages")]
+    properties = {
+        "roleName": QUOTA_READER, "type": "CustomRole", "description": "Read VM sizes and quota of Azure Machine Learning.",
+        "permissions": [{"actions": actions, "notActions": []}], "assignableScopes": [scope],
+    }  # fmt: skip
+    admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{QUOTA_ROLE_ID}", {"properties": properties})
 
 
 def _workspace(admin: Administrator, spec: dict[str, Any], clusters: list[dict[str, Any]], location: str) -> dict[str, Any]:
