@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aml import ci, command, deployment, project, spec, workspace
-from aml.azure import management
+from aml.azure import Client, explain, management
 from aml.command import Refusal
 from aml.identity import sign_in
 from aml.quota import Quota
 from aml.workspace import Workspace
 from aml.yaml import Document
+from azure.core.exceptions import HttpResponseError
 from connect_workspace import connect
 
 QUOTA_FIX = "ask for more quota (how-to-manage-quotas), free some, or choose another size"
@@ -37,11 +38,11 @@ def main(argv: list[str] | None = None) -> int:
     size, instances = deployment.machine(at, release["deploy"]["deployment"])
 
     credential = sign_in(at, writes=False)
-    client = management(at, credential)
+    client = management(at, credential, patient=False)
     with ThreadPoolExecutor(8) as pool:
         asked = {name: pool.submit(client.find, f"computes/{name}") for name in names}
         location = connect(at, credential)["location"]
-        quota = Quota(client, at, location)
+        quota = quota_of(client, at, location)
         computes = {name: future.result() for name, future in asked.items()}
 
     problems = [problem for name in names for problem in of_compute(name, computes[name], wanted.get(name), nodes(job, name), quota)]
@@ -51,6 +52,17 @@ def main(argv: list[str] | None = None) -> int:
     if problems:
         raise problems[0]
     return 0
+
+
+def quota_of(client: Client, at: Workspace, location: str) -> Quota | None:
+    """The quota, or None with a warning if the principal may not see it: it belongs to the subscription, not to the workspace."""
+    try:
+        return Quota(client, at, location)
+    except HttpResponseError as error:
+        if error.status_code != 403:
+            raise
+        ci.warning(f"The quota was not checked. {explain(error)}")
+        return None
 
 
 def used_by(job: Document) -> set[str]:
@@ -71,7 +83,7 @@ def nodes(job: Document, name: str) -> int:
     return max(counts)
 
 
-def of_compute(name: str, found: dict[str, Any] | None, file: dict[str, Any] | None, needed: int, quota: Quota) -> Iterator[Refusal]:
+def of_compute(name: str, found: dict[str, Any] | None, file: dict[str, Any] | None, needed: int, quota: Quota | None) -> Iterator[Refusal]:
     """What keeps the job from running on a compute; prints one line if nothing does."""
     if found is None:
         size = f" ({file.get('type')}, {file.get('size')})" if file else ""
@@ -117,7 +129,7 @@ def _as_described(name: str, kind: str, inner: dict[str, Any], file: dict[str, A
         )
 
 
-def _room(name: str, inner: dict[str, Any], needed: int, quota: Quota) -> Iterator[Refusal]:
+def _room(name: str, inner: dict[str, Any], needed: int, quota: Quota | None) -> Iterator[Refusal]:
     scale = inner.get("scaleSettings") or {}
     least, most = int(scale.get("minNodeCount") or 0), int(scale.get("maxNodeCount") or 1)
     if needed > most:
@@ -125,8 +137,8 @@ def _room(name: str, inner: dict[str, Any], needed: int, quota: Quota) -> Iterat
             f"Compute {name} grows to {most} nodes", f"A step of the job takes {needed}", "have it scaled, or lower instance_count"
         )
         return
-    if str(inner.get("vmPriority", "")).lower() == "lowpriority":
-        ci.say(f"compute {name}: {least} to {most} low-priority nodes; quota for these was not checked")
+    if quota is None or str(inner.get("vmPriority", "")).lower() == "lowpriority":  # low-priority nodes have a quota of another kind
+        ci.say(f"compute {name}: {inner.get('vmSize')}, {least} to {most} nodes; quota not checked")
         return
     room = quota.room(str(inner.get("vmSize")))
     # what the cluster holds now counts as used already
@@ -140,8 +152,10 @@ def _room(name: str, inner: dict[str, Any], needed: int, quota: Quota) -> Iterat
     ci.say(f"compute {name}: {room.size}, {least} to {most} nodes; {room}")
 
 
-def of_deployment(at: Workspace, size: str, instances: int, quota: Quota) -> Iterator[Refusal]:
+def of_deployment(at: Workspace, size: str, instances: int, quota: Quota | None) -> Iterator[Refusal]:
     """What keeps a new deployment from being made in this workspace."""
+    if quota is None:
+        return
     try:
         room = quota.room(size)
     except Refusal as refusal:

@@ -50,11 +50,11 @@ class Client:
     Errors: azure-core's HttpResponseError and its kin; `command.run` turns them into one line through `explain`.
     """
 
-    def __init__(self, root: str, credential: TokenCredential, *, api_version: str = API_VERSION) -> None:
+    def __init__(self, root: str, credential: TokenCredential, *, api_version: str = API_VERSION, patient: bool = True) -> None:
         self.root, self._api_version = root.rstrip("/"), api_version
         self.host = "/".join(self.root.split("/")[:3])
-        self._client = _pipeline(self.host, BearerTokenCredentialPolicy(credential, SCOPE))
-        self._anonymous = _pipeline(self.host)
+        self._client = _pipeline(self.host, Transient(patient=patient), BearerTokenCredentialPolicy(credential, SCOPE))
+        self._anonymous = _pipeline(self.host, Transient(patient=False))
 
     def get(self, path: str = "", **query: str) -> dict[str, Any]:
         """Read; a missing resource is an error."""
@@ -131,12 +131,15 @@ class Client:
 
 def _pipeline(host: str, *policies: Any) -> PipelineClient[HttpRequest, HttpResponse]:
     # Policies are links of one chain, so no two pipelines may share one.
-    return PipelineClient(host, policies=[RequestIdPolicy(), UserAgentPolicy(sdk_moniker="azureml-catalog"), Transient(), *policies])
+    return PipelineClient(host, policies=[RequestIdPolicy(), UserAgentPolicy(sdk_moniker="azureml-catalog"), *policies])
 
 
-def management(workspace: Workspace, credential: TokenCredential) -> Client:
-    """Azure Resource Manager below the workspace: `get()` is the workspace, `get("models/m/versions/1")` a model in it."""
-    return Client(MANAGEMENT + workspace.arm_id, credential)
+def management(workspace: Workspace, credential: TokenCredential, *, patient: bool = True) -> Client:
+    """Azure Resource Manager below the workspace: `get()` is the workspace, `get("models/m/versions/1")` a model in it.
+
+    `patient`: whether a refused right is asked for again for some seconds, in case it was granted just now.
+    """
+    return Client(MANAGEMENT + workspace.arm_id, credential, patient=patient)
 
 
 def dataplane(workspace: Workspace, credential: TokenCredential, region: str, service: str) -> Client:
@@ -153,11 +156,14 @@ def ml_client(workspace: Workspace, credential: TokenCredential, *, registry: bo
         credential,
         workspace.subscription_id,
         workspace.resource_group,
-        retry_policy=Transient(),
+        **_RETRIES,
         enable_telemetry=False,
         show_progress=False,
         **where,
     )
+
+
+_RETRIES: dict[str, Any] = {"retry_total": 8, "retry_connect": 4, "retry_read": 4, "retry_status": 8, "retry_backoff_max": 20}
 
 
 class Transient(RetryPolicy):  # type: ignore[misc]
@@ -168,21 +174,26 @@ class Transient(RetryPolicy):  # type: ignore[misc]
     (cancel, list keys, start an upload) may be repeated.
     """
 
-    def __init__(self) -> None:
-        methods = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"]
-        super().__init__(retry_total=8, retry_connect=4, retry_read=4, retry_status=8, retry_backoff_max=20, retry_on_methods=methods)
+    def __init__(self, *, patient: bool = True) -> None:
+        super().__init__(**_RETRIES, retry_on_methods=["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"])
+        self._patient = patient
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         """See the class."""
         status = response.http_response.status_code
         if status == 403:
-            return _grant_may_come(response.http_response)
+            return self._patient and _grant_may_come(response.http_response)
         return status in (408, 429, 500, 502, 503, 504) and settings["total"] > 0
 
     def get_retry_after(self, response: PipelineResponse[Any, Any]) -> float | None:
         """Seconds that the service asks for, at most two minutes."""
         asked = super().get_retry_after(response)
         return None if asked is None else min(asked, 120)
+
+    def get_backoff_time(self, settings: dict[str, Any]) -> float:
+        """Seconds to wait where the service asks for none."""
+        last = settings["history"][-1].http_response if settings["history"] else None
+        return _GRANT_PAUSE if last is not None and last.status_code == 403 else float(super().get_backoff_time(settings))
 
 
 def retrying(action: Callable[[], T], *, limit_minutes: float = 20) -> T:
@@ -261,6 +272,7 @@ def _unreachable(text: str) -> Refusal:
 
 
 _CONFLICT = re.compile(r"another operation|already running|already in progress|operation in progress", re.IGNORECASE)
+_GRANT_PAUSE = 2.0  # seconds
 _lock = threading.Lock()
 _grant_ends: float | None = None
 
@@ -276,7 +288,7 @@ def _grant_may_come(response: HttpResponse) -> bool:
             _grant_ends = time.monotonic() + seconds
             if seconds:
                 ci.say(f"Azure refused a right. In case it was granted just now, asking again for {seconds:g} seconds.")
-        return time.monotonic() < _grant_ends
+        return time.monotonic() + _GRANT_PAUSE < _grant_ends
 
 
 def _conflicting(error: HttpResponseError) -> bool:
