@@ -101,7 +101,8 @@ async def _build_alone(cloud: Cloud, spec: dict[str, Any], folder: Path) -> Buil
             return found
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        return await _build(cloud, spec, folder)
+        with cloud.timed("environment", str(spec.get("name") or folder.name)):
+            return await _build(cloud, spec, folder)
 
 
 async def _build(cloud: Cloud, spec: dict[str, Any], folder: Path) -> Built:

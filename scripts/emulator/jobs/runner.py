@@ -170,7 +170,8 @@ async def _execute(cloud: Cloud, where: Place, document: Document, workplace: Wo
     succeeded = False
     try:
         try:
-            code = await asyncio.wait_for(child.wait(), limit)
+            with cloud.timed("job", name):
+                code = await asyncio.wait_for(child.wait(), limit)
         except asyncio.TimeoutError:
             raise TimedOut(f"The job ran longer than its limit of {limit:g} seconds and was cancelled.") from None
         if code:

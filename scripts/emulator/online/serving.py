@@ -171,7 +171,8 @@ class Server:
         )
         record.event(now(), "Started", "Started container inference-server")
         try:
-            await self._until_ready()
+            with self._cloud.timed("serving", self._name):
+                await self._until_ready()
         except ContainerError:
             record.step("UserContainerStart", "Failed")
             raise
