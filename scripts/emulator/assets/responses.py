@@ -86,3 +86,7 @@ async def delete_version(call: Call) -> Reply:
 
 async def start_upload(call: Call) -> dict[str, Any]:
     return await writing.pending_upload(call.cloud, need(call)["id"], kind_of(call), call.params["name"], call.params["version"])
+
+
+async def no_schema(call: Call) -> Reply:
+    return Reply(404)

@@ -126,18 +126,14 @@ def validate(cloud: Cloud, id: str, body: Any) -> None:
                 raise bad_request(
                     f"properties.{needed}", f"Missing dependent resources in workspace json: '{needed}' is required.", "ValidationError"
                 )
-    for property in ("storageAccount", "keyVault"):
-        if (value := properties.get(property)) and not re.fullmatch(
-            r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/[^/]+/[^/]+/[^/]+", value, re.IGNORECASE
-        ):
-            raise bad_request(f"properties.{property}", f"The ARM id '{value}' of '{property}' is malformed.", "ValidationError")
     if old is None and (gone := soft_deleted(cloud, id)) and not _recovers(properties):
         raise AzureError(
             400, "BadRequest", "Soft-deleted workspace exists. Please purge or recover it. https://aka.ms/wsoftdelete", target=gone["id"]
         )
-    storage = properties.get("storageAccount")
-    if storage and not cloud.store.exists(storage):
-        raise AzureError(400, "ValidationError", f"The storage account '{storage}' was not found.", target="properties.storageAccount")
+    for dependent in ("storageAccount", "keyVault", "applicationInsights", "containerRegistry"):
+        value = properties.get(dependent)
+        if value and not (isinstance(value, str) and value.startswith("/subscriptions/") and cloud.store.exists(value)):
+            raise bad_request(f"properties.{dependent}", f"The resource '{value}' of '{dependent}' was not found.", "ValidationError")
 
 
 def check_group(cloud: Cloud, id: str) -> None:
