@@ -71,7 +71,7 @@ def _key(spec: dict[str, Any]) -> str:
         "recipe": RECIPE_VERSION,
         "conda": spec.get("condaFile"),
         "curated": _curated(spec),
-        "python": [platform.python_implementation(), platform.python_version(), platform.machine(), sys.executable],
+        "python": [platform.python_implementation(), platform.python_version(), platform.machine(), sys.base_prefix],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
