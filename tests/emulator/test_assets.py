@@ -1,10 +1,10 @@
-"""Datastores and assets: azure-ai-ml, azure-mgmt-machinelearningservices and azure-storage-blob against the emulator; bytes are compared."""
+"""Datastores and assets, driven by azure-ai-ml, azure-mgmt-machinelearningservices and azure-storage-blob; bytes are compared."""
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from azure.identity import ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
 from azure.mgmt.machinelearningservices import models as rest
 from azure.storage.blob import BlobServiceClient, ContainerClient
-
 from emulator.assets import paths
 from emulator.core import SUBSCRIPTION, TENANT, Cloud
 from emulator.errors import AzureError
@@ -72,6 +71,13 @@ def content(root: Path) -> dict[str, bytes]:
 
 def unique(stem: str) -> str:
     return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+def someone(azure: Any, **roles: str) -> ClientSecretCredential:
+    """The credential of a new application with these roles, given as role=scope."""
+    grants = [{"role": role.replace("_", " "), "scope": scope} for role, scope in roles.items()]
+    made = azure.ask("POST", "/identities", {"name": unique("app"), "secret": "s3cret-of-a-test", "roles": grants})
+    return ClientSecretCredential(TENANT, made["client_id"], "s3cret-of-a-test")
 
 
 def fetch(ml: MLClient, uri: str, folder: Path) -> Path:
@@ -314,7 +320,7 @@ class TestModels:
         more = Model(name=name, version="1", path=made.path, properties={"job": "2"}, tags={"b": "2"})
         changed = ml.models.create_or_update(more)
         assert (changed.properties, changed.tags) == ({"digest": "1", "job": "2"}, {"b": "2"})
-        with pytest.raises(HttpResponseError, match="'digest' of model .* cannot be updated"):
+        with pytest.raises(HttpResponseError, match=r"'digest' of model .* cannot be updated"):
             ml.models.create_or_update(Model(name=name, version="1", path=made.path, properties={"digest": "other"}))
 
     def test_archived_ones_are_hidden_and_come_back(self, ml: MLClient, tree: Path) -> None:
@@ -335,7 +341,8 @@ class TestModels:
 
     def test_a_deleted_number_is_not_given_again(self, ml: MLClient, mgmt: MachineLearningServicesMgmtClient, tree: Path) -> None:
         name = unique("gone")
-        uri = [ml.models.create_or_update(Model(name=name, path=str(tree))) for _ in range(2)][0].path
+        uri = ml.models.create_or_update(Model(name=name, path=str(tree))).path
+        ml.models.create_or_update(Model(name=name, path=uri))
         mgmt.model_versions.delete(GROUP, WORKSPACE, name, "2")
         with pytest.raises(
             ResourceNotFoundError,
@@ -496,23 +503,14 @@ class TestWhatIsRefused:
             "The Resource 'Microsoft.MachineLearningServices/workspaces/assets-one-not' under resource group"
         )
 
-    def test_a_reader_may_not_write(self, ml: MLClient, azure: Any, new_app: Callable[[str], dict[str, Any]], tree: Path) -> None:
-        app = new_app(unique("reader"))
-        azure.arm("PUT", f"{ID}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}", {
-            "properties": {"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7", "principalId": app["oid"]}
-        })  # fmt: skip
-        reader = MLClient(
-            ClientSecretCredential(TENANT, app["appId"], app["secret"]), SUBSCRIPTION, GROUP, WORKSPACE, enable_telemetry=False
-        )
+    def test_a_reader_may_not_write(self, place: Any, azure: Any) -> None:
+        reader = MLClient(someone(azure, Reader=ID), SUBSCRIPTION, GROUP, WORKSPACE, enable_telemetry=False)
         assert reader.datastores.get("workspaceblobstore").name == "workspaceblobstore"
-        wanted = f"perform action 'Microsoft.MachineLearningServices/workspaces/environments/versions/write' over scope '{ID}/environments/e/versions/1'"
-        with pytest.raises(HttpResponseError, match=wanted) as refused:
+        action = "Microsoft.MachineLearningServices/workspaces/environments/versions/write"
+        with pytest.raises(HttpResponseError, match=f"perform action '{action}' over scope '{ID}/environments/e/versions/1'") as refused:
             reader.environments.create_or_update(Environment(name="e", version="1", image="a/b"))
         assert (refused.value.status_code, refused.value.error.code) == (403, "AuthorizationFailed")
-        stranger = new_app(unique("stranger"))
-        blind = MLClient(
-            ClientSecretCredential(TENANT, stranger["appId"], stranger["secret"]), SUBSCRIPTION, GROUP, WORKSPACE, enable_telemetry=False
-        )
+        blind = MLClient(someone(azure), SUBSCRIPTION, GROUP, WORKSPACE, enable_telemetry=False)
         with pytest.raises(HttpResponseError, match="workspaces/models/versions/read"):
             blind.models.get("m", "1")
 
@@ -521,7 +519,7 @@ class TestPaths:
     """Where the forms of a URI lead, without a server."""
 
     @pytest.fixture
-    def known(self, cloud: Cloud) -> Iterator[Cloud]:
+    def known(self, cloud: Cloud) -> Cloud:
         cloud.store.put(
             ID, "workspace", {"id": ID, "name": WORKSPACE, "location": "westeurope", "properties": {"workspaceId": "11111111-aaaa"}}
         )
@@ -539,7 +537,7 @@ class TestPaths:
             for kind, uri in (("data", "dataUri"), ("models", "modelUri")):
                 id, name = f"{ID}/{kind}/thing/versions/{version}", kind.rstrip("s")
                 cloud.store.put(id, f"{name}_version", {"id": id, "name": version, "properties": {uri: f"{LONG}{kind}/{path}"}})
-        yield cloud
+        return cloud
 
     @pytest.mark.parametrize(
         ("uri", "container", "prefix"),

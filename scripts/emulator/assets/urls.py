@@ -26,7 +26,8 @@ ROUTES = [
 ]
 
 # azure-ai-ml asks this host for the schema of MLTable files, and checks nothing when it has none; without an answer it tries for seconds.
-ROUTES.append(Route("GET", "azuremlschemasprod.azureedge.net", "/{schema:path}", to.no_schema, auth="none", doc="Azure ML's JSON schemas (none)"))
+_SCHEMAS = "azuremlschemasprod.azureedge.net"
+ROUTES.append(Route("GET", _SCHEMAS, "/{schema:path}", to.no_schema, auth="none", doc="Azure ML's JSON schemas (there are none)"))
 
 for _kind in KINDS.values():
     _all, _right = f"{_ONE}/{_kind.plural}", f"{_WS}/{_kind.plural}"
