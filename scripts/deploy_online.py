@@ -14,6 +14,7 @@ from typing import Any
 from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
+from aml.quota import Quota
 from aml.workspace import Workspace
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
@@ -70,10 +71,10 @@ def deployment_body(at: Workspace, file: str, names: dict[str, str], code: str, 
     """What the SDK would send to create the deployment of a file, with the bundle's model, environment and code in place of the file's."""
     from azure.ai.ml import load_online_deployment
 
-    ours: dict[str, Any] = {"name": names["deployment"], "endpoint_name": names["endpoint"], "model": names["model"]}
-    ours |= {"environment": names.get("environment"), "instance_type": at.instance_type, "instance_count": at.instance_count}
+    ours = {"instance_type": at.instance_type, "instance_count": at.instance_count}
+    ours |= {"name": names["deployment"], "endpoint_name": names["endpoint"]}
     loaded = load_online_deployment(at.project / file, params_override=[{key: value} for key, value in ours.items() if value])
-    # The schema reads ids as references of its own form; the request wants them as they are.
+    # The SDK's schema takes these in forms of its own; the request has plain ids.
     loaded.model, loaded.environment = names["model"], names.get("environment")
     if loaded.code_configuration:
         loaded.code_configuration.code = code
@@ -157,7 +158,7 @@ def deploy(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     if found is not None:
         ci.say(f"{'updated' if adopt(client, path, found, count, bundle_id) else 'unchanged'}  deployment {names['deployment']}")
     else:
-        quota = deployment.check_quota(client, at, location, size, count)
+        quota = deployment.check_quota(Quota(client, at, location).room(size), count)
         ci.say(quota)
         scoring = deployment.scoring_files(project, settings["deployment"])
         code = deployment.upload_code(client, project, document, scoring[1]) if scoring else ""

@@ -17,6 +17,7 @@ from aml import blobs, ci, digest
 from aml.azure import Client
 from aml.command import LimitReached, Refusal
 from aml.endpoint import tags
+from aml.quota import Room
 from aml.workspace import Workspace
 
 BUNDLE = "bundle_id"  # tag: the bundle that it was made from
@@ -139,23 +140,14 @@ def reserved(size: str, instances: int) -> int:
     return instances if size.lower() in _NO_RESERVE else math.ceil(12 * instances / 10)
 
 
-def check_quota(client: Client, at: Workspace, location: str, size: str, instances: int) -> str:
-    """One line on whether new instances fit the quota. Raises Refusal when Azure has no such size here, or they don't fit."""
-    region = f"/subscriptions/{at.subscription_id}/providers/Microsoft.MachineLearningServices/locations/{location}"
-    found = next((entry for entry in client.list(f"{region}/vmSizes") if entry["name"].lower() == size.lower()), None)
-    if found is None:
-        fix = "correct instance_type, or use another region"
-        raise Refusal(f"there is no machine {size} in {location}", "Azure ML does not list it", fix)
-    cores = reserved(size, instances) * int(found["vCPUs"])
-    for usage in client.list(f"{region}/usages"):
-        if usage["name"]["value"].lower() == str(found["family"]).lower():
-            free = int(usage["limit"]) - int(usage["currentValue"])
-            says = f"{instances} x {size} need {cores} cores of {found['family']}, {free} of {usage['limit']} are free"
-            if cores > free and int(usage["limit"]) >= 0:
-                why = "Azure reserves a fifth more instances than asked for"
-                raise Refusal(f"the quota does not suffice: {says}", why, FIXES["OutOfQuota"])
-            return says
-    return f"{instances} x {size} need {cores} cores of {found['family']}; Azure shows no quota of that family, so this was not checked"
+def check_quota(room: Room, instances: int) -> str:
+    """One line on whether new instances fit the quota. Raises Refusal when they don't."""
+    cores = reserved(room.size, instances) * room.cores
+    says = f"{instances} x {room.size} need {cores} cores, and {room}"
+    if not room.holds(cores):
+        why = "Azure reserves a fifth more instances than asked for, to upgrade them"
+        raise Refusal(f"the quota does not suffice: {says}", why, FIXES["OutOfQuota"])
+    return says
 
 
 def failure_class(code: str, message: str) -> tuple[str, str]:

@@ -30,13 +30,18 @@ _SHOWN = 200  # characters of an answer that a message shows
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for a request, or why nothing did."""
+    """What came back for a request, or why nothing did.
+
+    Azure answers 424 for whatever the scoring script answers but 200, and says in a header what that was: `model_status`.
+    Source: "Troubleshoot online endpoint deployment", HTTP status codes (learn.microsoft.com/azure/machine-learning).
+    """
 
     status: int
     body: bytes
     seconds: float
     deployment: str = ""
     error: str = ""
+    model_status: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,8 @@ class Caller:
                 answer = Answer(0, b"", time.monotonic() - began, error=f"the connection broke: {_reason(error)}")
             else:
                 took = time.monotonic() - began
-                answer = Answer(got.status_code, got.content, took, got.headers.get("azureml-model-deployment", ""))
+                by, model_status = (got.headers.get(name, "") for name in ("azureml-model-deployment", "ms-azureml-model-error-statuscode"))
+                answer = Answer(got.status_code, got.content, took, by, model_status=int(model_status) if model_status.isdecimal() else 0)
                 if got.status_code not in _TRANSIENT:
                     return answer
             if attempt < TRIES:
@@ -129,8 +135,9 @@ def judge(expect: Mapping[str, Any], answer: Answer) -> Iterator[str]:
         yield answer.error
         return
     shown = _cut(answer.body.decode("utf-8", "replace"))
-    if answer.status != expect["status"]:
-        yield f"status {answer.status} instead of {expect['status']}" + (f": {shown}" if shown else "")
+    if expect["status"] not in (answer.status, answer.model_status):
+        model = f" (the scoring script answered {answer.model_status})" if answer.model_status else ""
+        yield f"status {answer.status}{model} instead of {expect['status']}" + (f": {shown}" if shown else "")
         return
     if "within_seconds" in expect and answer.seconds > expect["within_seconds"]:
         yield f"late: {answer.seconds:.2f} s instead of at most {expect['within_seconds']:g} s"

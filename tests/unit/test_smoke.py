@@ -62,6 +62,13 @@ def test_a_bad_request_that_is_refused_is_a_pass() -> None:
     assert judged({"status": 400}, [1], 200) == ["status 200 instead of 400: [1]"]
 
 
+def test_azure_hides_the_scripts_status_in_a_header() -> None:
+    wrapped = Answer(424, b"no value", 0.1, model_status=400)
+    assert list(smoke.judge({"status": 400}, wrapped)) == []
+    assert list(smoke.judge({"status": 424}, wrapped)) == []
+    assert list(smoke.judge({"status": 200}, wrapped)) == ["status 424 (the scoring script answered 400) instead of 200: no value"]
+
+
 @pytest.mark.parametrize("body", [b"", b" \n"])
 def test_an_empty_answer_fails_whatever_is_expected(body: bytes) -> None:
     assert judged({}, body) == ["status 200 with an empty answer"]

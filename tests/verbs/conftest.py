@@ -6,7 +6,6 @@ import importlib
 import itertools
 import json
 import os
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from _provision import ENVIRONMENTS, REGISTRY_GROUP, ROLES
+from _provision import REGISTRY_GROUP, ROLES, quota_reader
+from aml import azure, command
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
-
-from aml import azure, command
 
 SECRET = "only-for-the-emulator"
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20240709.v1"
@@ -228,12 +225,13 @@ def site(emulator: Any) -> Callable[[str, Path], tuple[Administrator, dict[str, 
 
     def make(name: str, folder: Path) -> tuple[Administrator, dict[str, str]]:
         admin = Administrator(emulator.home)
-        admin.token()
+        quota_reader(admin, SUBSCRIPTION)
         registry = admin.registry(f"mlr-{name}", REGISTRY_GROUP)
         ids = {}
         for stage in ("dev", "prod"):
             made = admin.workspace(f"mlw-{name}-{stage}", f"rg-{name}-{stage}")
-            scopes = {"workspace": made["id"], "storage": made["properties"]["storageAccount"], "registry": registry}
+            scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
+            scopes |= {"storage": made["properties"]["storageAccount"], "registry": registry}
             roles = [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES]
             body = {"name": f"{name}-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
             ids[stage] = emulator.ask("POST", "/identities", body)["client_id"]
