@@ -37,6 +37,11 @@ def run_url() -> str:
     return ""
 
 
+def branch() -> str:
+    """The branch or tag that the run is for, or ''."""
+    return os.environ.get({"github": "GITHUB_REF_NAME", "azure-devops": "BUILD_SOURCEBRANCHNAME"}.get(system(), ""), "")
+
+
 def plain(text: str) -> str:
     """The text without anything that a CI system would obey or a terminal would hide: commands and control characters."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")

@@ -44,9 +44,9 @@ _STEP_KEYS = [
 
 def sdk() -> Any:
     """The module azure.ai.ml, without its warnings about experimental classes."""
-    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
     import azure.ai.ml
 
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # importing it sets another level
     return azure.ai.ml
 
 
