@@ -6,12 +6,14 @@ import asyncio
 import base64
 import os
 import secrets
+import shutil
 import socket
 import ssl
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emulator.children import Child
 from emulator.errors import AzureError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Storage:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._ports: dict[str, asyncio.Task[int]] = {}
+        self._azurites: dict[str, Child] = {}
         self._clients: dict[str, BlobServiceClient] = {}
 
     def ensure(self, account: str) -> dict[str, Any]:
@@ -45,13 +48,27 @@ class Storage:
         """The account key, base64; 404 for an account that nobody made."""
         return str(self._cloud.store.need(f"storage/{account}")["key"])
 
-    def rotate(self, account: str) -> str:
-        """A new account key; the account's Azurite starts again with it."""
-        found = self.ensure(account)
+    async def rotate(self, account: str) -> str:
+        """A new account key; the account's Azurite starts again with it when it is next needed."""
+        found = self._cloud.store.need(f"storage/{account}")
         found["key"] = base64.b64encode(secrets.token_bytes(64)).decode()
         self._cloud.store.put(f"storage/{account}", "storage", found)
-        self._clients.pop(account, None)
+        await self._end(account)
         return str(found["key"])
+
+    async def remove(self, account: str) -> None:
+        """Forget an account and all that it holds; its name is free again."""
+        await self._end(account)
+        shutil.rmtree(self._cloud.home / "storage" / account, ignore_errors=True)
+        self._cloud.store.delete(f"storage/{account}")
+
+    async def _end(self, account: str) -> None:
+        """End the account's Azurite, if it runs."""
+        self._clients.pop(account, None)
+        if starting := self._ports.pop(account, None):
+            await asyncio.gather(starting, return_exceptions=True)
+        if child := self._azurites.pop(account, None):
+            await child.kill()
 
     async def ready(self, account: str) -> int:
         """The loopback port of the account's Azurite, which is started first where needed."""
@@ -76,6 +93,7 @@ class Storage:
              "--oauth", "basic", "--skipApiVersionCheck", "--silent", "--disableTelemetry"],
             env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{document['key']}"}, log=log, name=f"azurite {account}",
         )  # fmt: skip
+        self._azurites[account] = child
         while not _taken(port):
             if not child.running:
                 raise AzureError(500, "AzuriteFailed", f"Azurite for '{account}' ended at once; its log is {log}")

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from azure.ai.ml._vendor.azure_resources import ResourceManagementClient
 from azure.ai.ml._vendor.azure_resources.models import GenericResource, ResourceGroup
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential
+from azure.storage.blob import BlobServiceClient
 from emulator.arm import roles
 from emulator.core import SUBSCRIPTION, TENANT, Cloud, Principal
 from emulator.entra import models as entra
@@ -161,9 +162,8 @@ def test_a_storage_account_is_created_as_its_provider_does(azure: Any, arm: Any,
     keys = arm("POST", path + "/listKeys").json()["keys"]
     assert [key["keyName"] for key in keys] == ["key1", "key2"]
 
-    from azure.storage.blob import BlobServiceClient
-
-    with BlobServiceClient(f"https://{name}.blob.core.windows.net", credential=keys[0]["value"]) as client:
+    host = f"https://{name}.blob.core.windows.net"
+    with BlobServiceClient(host, credential=keys[0]["value"]) as client:
         client.create_container("one")
         assert [one.name for one in client.list_containers()] == ["one"]
     assert error(arm("PUT", f"{group}/providers/Microsoft.Storage/storageAccounts/St-1", body)) == (400, "AccountNameInvalid")
@@ -175,9 +175,18 @@ def test_a_storage_account_is_created_as_its_provider_does(azure: Any, arm: Any,
     arm("PUT", other, {"location": "westeurope"})
     assert error(arm("PUT", f"{other}/providers/Microsoft.Storage/storageAccounts/{name}", body)) == (409, "StorageAccountAlreadyTaken")
     assert error(arm("PUT", path, {**body, "location": "eastus"})) == (409, "InvalidResourceLocation")
+    renewed = arm("POST", path + "/regenerateKey", {"keyName": "key1"}).json()["keys"][0]["value"]
+    assert renewed != keys[0]["value"]
+    with pytest.raises(ClientAuthenticationError), BlobServiceClient(host, credential=keys[0]["value"]) as client:
+        client.get_service_properties()
+    with BlobServiceClient(host, credential=renewed) as client:
+        assert [one.name for one in client.list_containers()] == ["one"]
     assert arm("DELETE", path).status_code == 200
     assert arm("DELETE", path).status_code == 204
     assert error(arm("GET", path)) == (404, "ResourceNotFound")
+    assert arm("PUT", path, body).status_code == 202
+    with BlobServiceClient(host, credential=arm("POST", path + "/listKeys").json()["keys"][0]["value"]) as client:
+        assert [one.name for one in client.list_containers()] == [], "a deleted account leaves nothing to the next of its name"
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,14 @@ def put(cloud: Cloud, kind: Kind, id: str, body: Document) -> tuple[Document, bo
     return cloud.store.put(document["id"], "resource", document), existing is None
 
 
+async def end_accounts(cloud: Cloud, id: str) -> None:
+    """Remove the blob storage of the accounts at or below an ARM id."""
+    inside = [cloud.store.get(id), *cloud.store.list("resource", under=id)]
+    for document in inside:
+        if document and document.get("type") == "Microsoft.Storage/storageAccounts":
+            await cloud.storage.remove(document["name"])
+
+
 def shown(cloud: Cloud, document: Document) -> Document:
     """A resource as its provider shows it; while it is being created, it says so."""
     state = "Creating" if cloud.operations.running(document["id"]) else document["properties"]["provisioningState"]

@@ -177,8 +177,12 @@ def patch_resource(kind: resources.Kind) -> Handler:
 def delete_resource(kind: resources.Kind) -> Handler:
     async def handler(call: Call) -> Reply:
         """Delete a resource; one that is not there is gone already."""
-        gone = call.cloud.store.delete_under(_resource_id(call, kind))
-        return Reply(200 if gone else 204)
+        id = _resource_id(call, kind)
+        if not call.cloud.store.exists(id):
+            return Reply(204)
+        await models.end_below(call.cloud, id)
+        call.cloud.store.delete_under(id)
+        return Reply(200)
 
     return handler
 
@@ -208,6 +212,12 @@ async def list_account_keys(call: Call) -> Any:
             {"keyName": name, "value": key, "permissions": "FULL", "creationTime": account["createdTime"]} for name in ("key1", "key2")
         ]
     }
+
+
+async def regenerate_account_key(call: Call) -> Any:
+    """A new key. There is one behind both names, so both change."""
+    await call.cloud.storage.rotate(_account(call)["name"])
+    return await list_account_keys(call)
 
 
 def _account(call: Call) -> dict[str, Any]:

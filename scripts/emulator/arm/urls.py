@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from emulator.arm import responses as r
 from emulator.arm.deployments import TYPE
-from emulator.arm.resources import KINDS, Kind
-from emulator.core import ARM, Call, Route
+from emulator.arm.resources import KINDS, Kind, end_accounts
+from emulator.core import ARM, Call, Cloud, Route
 
 _SUB = "/subscriptions/{subscription}"
 _GROUP = _SUB + "/resourcegroups/{group}"
@@ -54,6 +54,11 @@ def _access(scope: str) -> list[Route]:
     ]
 
 
+async def deleted(cloud: Cloud, id: str) -> None:
+    """Storage accounts at or below a deleted resource take their blobs along."""
+    await end_accounts(cloud, id)
+
+
 ROUTES = [
     Route("GET", ARM, "/tenants", r.list_tenants, doc="List tenants"),
     Route("GET", ARM, "/subscriptions", r.list_subscriptions, doc="List the subscriptions that the caller holds a role in"),
@@ -79,6 +84,7 @@ ROUTES = [
     Route("GET", ARM, _GROUP + "/resources", r.list_resources, doc="List the resources of a group that the caller may read"),
     *[route for kind in KINDS for route in _plain(kind)],
     Route("POST", ARM, _ACCOUNT + "/listKeys", r.list_account_keys, action=f"{_STORAGE}/listKeys/action", doc="Account keys"),
+    Route("POST", ARM, _ACCOUNT + "/regenerateKey", r.regenerate_account_key, action=f"{_STORAGE}/regenerateKey/action", doc="New keys"),
     Route("GET", ARM, _ACCOUNT + "/blobServices/default", r.get_blob_service, action=f"{_STORAGE}/blobServices/read", doc="Blob service"),
     Route("POST", ARM, _SUB + "/providers/Microsoft.Storage/checkNameAvailability", r.check_account_name, doc="Whether a name is free"),
     Route("PUT", ARM, _DEPLOYMENTS + "/{name}", r.put_deployment, action=f"{TYPE}/write", doc="Deploy a template"),
