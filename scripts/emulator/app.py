@@ -103,6 +103,10 @@ class App:
             raise AzureError(
                 400, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."
             )
+        if host == ARM and "subscription" in params:
+            from emulator.arm.models import subscription
+
+            subscription(params["subscription"])
         if route.action and call.principal:
             self._authorize(route, call, call.principal)
         if request.method == "GET":
@@ -114,7 +118,7 @@ class App:
 
         scope = route.scope(call) if route.scope else resource_scope(call.path)
         if not allowed(self.cloud, principal, route.action or "", scope, data=route.data_action):
-            raise forbidden(principal.app_id or principal.oid, principal.oid, route.action or "", scope)
+            raise forbidden(principal.name, principal.oid, route.action or "", scope)
 
 
 def resource_scope(path: str) -> str:

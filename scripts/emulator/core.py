@@ -44,6 +44,11 @@ class Principal:
     audience: str
     claims: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def name(self) -> str:
+        """What error messages call it: a person's user principal name, an application's client id."""
+        return str(self.claims.get("upn") or self.app_id or self.oid)
+
 
 @dataclass
 class Reply:

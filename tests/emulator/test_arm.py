@@ -94,6 +94,9 @@ def test_resource_groups_are_checked(arm: Any, group: str) -> None:
     assert error(arm("PUT", f"{SUB}/resourceGroups/what%3F", {"location": "eastus"})) == (400, "InvalidResourceGroup")
     assert error(arm("GET", f"{SUB}/resourceGroups/rg-nowhere")) == (404, "ResourceGroupNotFound")
     assert error(arm("GET", group, version=None)) == (400, "MissingApiVersionParameter")
+    for body in ([], "text", {"location": "westeurope", "tags": ["a"]}, {"location": "westeurope", "properties": 1}):
+        assert error(arm("PUT", group, body)) == (400, "InvalidRequestContent"), body
+    assert error(arm("GET", f"{SUB}/resourcegroups", **{"$top": "many"})) == (400, "InvalidTopInQueryString")
     assert (
         arm("PUT", group.upper().replace("/SUBSCRIPTIONS", "/subscriptions"), {"location": "westeurope", "tags": {"a": "b"}}).status_code
         == 200
@@ -231,7 +234,11 @@ def test_resource_providers_register(arm: Any) -> None:
     assert arm("POST", f"{SUB}/providers/Microsoft.Network/unregister").json()["registrationState"] == "Unregistered"
     assert arm("POST", f"{SUB}/providers/microsoft.network/register").json()["registrationState"] == "Registered"
     assert error(arm("GET", f"{SUB}/providers/Microsoft.Nothing")) == (404, "InvalidResourceNamespace")
-    assert error(arm("GET", "/subscriptions/00000000-0000-4000-8000-000000000001/resourcegroups")) == (404, "SubscriptionNotFound")
+    elsewhere = "/subscriptions/00000000-0000-4000-8000-000000000001"
+    assert error(arm("GET", elsewhere + "/resourcegroups")) == (404, "SubscriptionNotFound")
+    unknown = arm("GET", f"{elsewhere}/resourceGroups/rg/providers/{ML}/workspaces/one", version="2024-04-01")
+    assert error(unknown) == (404, "SubscriptionNotFound")
+    assert unknown.json()["error"]["message"] == "The subscription '00000000-0000-4000-8000-000000000001' could not be found."
     assert {one["name"] for one in arm("GET", f"{SUB}/locations").json()["value"]} >= {"westeurope", "eastus"}
     assert [one["tenantId"] for one in arm("GET", "/tenants").json()["value"]] == [TENANT]
 
@@ -264,6 +271,15 @@ def test_without_a_role_nothing_is_seen_and_nothing_allowed(arm: Any, group: str
         "If access was recently granted, please refresh your credentials."
     )
     assert answer.headers["x-ms-error-code"] == "AuthorizationFailed"
+
+
+def test_a_person_is_called_by_name(send: Any, graph: Any, group: str) -> None:
+    name = f"ann-{uuid.uuid4().hex[:6]}@{entra.TENANT_DOMAIN}"
+    graph("POST", "/users", {"userPrincipalName": name, "displayName": "Ann", "passwordProfile": {"password": "ann's own"}})
+    form = {"grant_type": "password", "client_id": entra.AZURE_CLI, "username": name, "password": "ann's own", "scope": ARM + "/.default"}
+    token = send("POST", f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token", data=form).json()["access_token"]
+    answer = send("GET", ARM + group, token=token, version="2022-09-01")
+    assert answer.json()["error"]["message"].startswith(f"The client '{name}' with object id '")
 
 
 def test_a_role_holds_below_its_scope_and_not_beside_it(arm: Any, group: str, new_app: Any) -> None:

@@ -295,7 +295,7 @@ async def _nest(cloud: Cloud, principal: Principal, planned: Planned) -> None:
 def authorize(cloud: Cloud, principal: Principal, id: str) -> None:
     """403 unless the caller may deploy there."""
     if not roles.allowed(cloud, principal, f"{TYPE}/write", id):
-        raise forbidden(principal.app_id, principal.oid, f"{TYPE}/write", id)
+        raise forbidden(principal.name, principal.oid, f"{TYPE}/write", id)
 
 
 def operations_of(cloud: Cloud, id: str) -> list[Document]:

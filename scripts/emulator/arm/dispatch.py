@@ -40,7 +40,7 @@ async def dispatch(cloud: Cloud, principal: Principal, method: str, path: str, v
     call = Call(cloud, request, ARM, path, params, {"api-version": version}, raw, principal)
     scope = route.scope(call) if route.scope else resource_scope(path)
     if route.action and not allowed(cloud, principal, route.action, scope, data=route.data_action):
-        raise forbidden(principal.app_id, principal.oid, route.action, scope)
+        raise forbidden(principal.name, principal.oid, route.action, scope)
     answer = await route.handler(call)
     if not isinstance(answer, Reply):
         return answer

@@ -17,6 +17,28 @@ def caller(call: Call) -> Principal:
     return call.principal
 
 
+_OBJECTS = ("tags", "properties", "sku", "identity")
+
+
+def body_of(call: Call) -> dict[str, Any]:
+    """The JSON object that was sent, or an empty one. Raises Azure's 400 where it, or a part that is an object, has another shape."""
+    body = call.body if call.body is not None else {}
+    for path, value in (("$", body), *((name, body.get(name)) for name in _OBJECTS if isinstance(body, dict))):
+        if not isinstance(value, (dict, type(None))):
+            raise AzureError(
+                400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{path}' must be an object."
+            )
+    return dict(body)
+
+
+def first(call: Call, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """As many rows as ``$top`` asks for."""
+    top = call.query.get("$top", str(len(rows)))
+    if not top.isdigit():
+        raise AzureError(400, "InvalidTopInQueryString", f"Invalid $top '{top}' specified in the query string.")
+    return rows[: int(top)]
+
+
 # --- tenants, subscriptions, locations, providers --------------------------------------------------------------------------------
 
 
@@ -32,7 +54,7 @@ async def list_subscriptions(call: Call) -> Any:
 async def get_subscription(call: Call) -> Any:
     found, who = models.subscription(call.params["subscription"]), caller(call)
     if not roles.sees(call.cloud, who, found["id"]):
-        raise forbidden(who.app_id, who.oid, "Microsoft.Resources/subscriptions/read", found["id"])
+        raise forbidden(who.name, who.oid, "Microsoft.Resources/subscriptions/read", found["id"])
     return found
 
 
@@ -67,8 +89,7 @@ async def list_groups(call: Call) -> Any:
     if text := call.query.get("$filter"):
         test = odata.parse(text)
         groups = [group for group in groups if any(test({**group, **tag}) for tag in _tag_fields(group))]
-    top = int(call.query.get("$top", len(groups)))
-    return {"value": groups[:top]}
+    return {"value": first(call, groups)}
 
 
 def _tag_fields(resource: dict[str, Any]) -> list[dict[str, Any]]:
@@ -86,13 +107,13 @@ async def has_group(call: Call) -> Reply:
 
 
 async def put_group(call: Call) -> Reply:
-    document, created = models.put_group(call.cloud, call.params["subscription"], call.params["group"], call.body or {})
+    document, created = models.put_group(call.cloud, call.params["subscription"], call.params["group"], body_of(call))
     return Reply(201 if created else 200, document)
 
 
 async def patch_group(call: Call) -> Any:
     group = models.need_group(call.cloud, call.params["subscription"], call.params["group"])
-    merged = {**group, **{key: value for key, value in (call.body or {}).items() if key in ("tags", "managedBy")}}
+    merged = {**group, **{key: value for key, value in body_of(call).items() if key in ("tags", "managedBy")}}
     return call.cloud.store.put(group["id"], "resource_group", merged)
 
 
@@ -118,8 +139,7 @@ async def list_resources(call: Call) -> Any:
         test = odata.parse(text)
         found = [one for one in found if any(test({**one, **_resource_fields(one), **tag}) for tag in _tag_fields(one))]
     shown = {"createdTime", "changedTime", "provisioningState"} - set(call.query.get("$expand", "").split(","))
-    top = int(call.query.get("$top", len(found)))
-    return {"value": [{name: value for name, value in one.items() if name not in shown} for one in found[:top]]}
+    return {"value": [{name: value for name, value in one.items() if name not in shown} for one in first(call, found)]}
 
 
 def _resource_fields(resource: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +157,7 @@ def put_resource(kind: resources.Kind) -> Handler:
         id = _resource_id(call, kind)
         if call.cloud.operations.running(id):
             raise conflict(f"Another operation on '{id}' is already running.", "AnotherOperationInProgress")
-        document, created = resources.put(call.cloud, kind, id, call.body or {})
+        document, created = resources.put(call.cloud, kind, id, body_of(call))
         if not (kind.waits and created):
             return Reply(201 if created else 200, resources.shown(call.cloud, document))
         result = partial(_shown_now, call.cloud, id)
@@ -167,7 +187,7 @@ def get_resource(kind: resources.Kind) -> Handler:
 def patch_resource(kind: resources.Kind) -> Handler:
     async def handler(call: Call) -> Any:
         """Change what is sent of a resource, and nothing else."""
-        found, body = call.cloud.store.need(_resource_id(call, kind)), call.body or {}
+        found, body = call.cloud.store.need(_resource_id(call, kind)), body_of(call)
         merged = {**found, **body, "properties": {**found["properties"], **(body.get("properties") or {})}}
         return resources.shown(call.cloud, resources.put(call.cloud, kind, found["id"], merged)[0])
 
@@ -235,7 +255,7 @@ async def get_blob_service(call: Call) -> Any:
 
 
 async def check_account_name(call: Call) -> Any:
-    name = (call.body or {}).get("name", "")
+    name = body_of(call).get("name", "")
     if call.cloud.storage.known(name):
         return {"nameAvailable": False, "reason": "AlreadyExists", "message": f"The storage account named {name} is already taken."}
     return {"nameAvailable": True}
@@ -250,7 +270,7 @@ def _deployment_id(call: Call) -> str:
 
 
 async def put_deployment(call: Call) -> Reply:
-    id, properties = _deployment_id(call), (call.body or {}).get("properties") or {}
+    id, properties = _deployment_id(call), body_of(call).get("properties") or {}
     if call.cloud.operations.running(id):
         raise conflict(
             f"Unable to edit or replace deployment '{call.params['name']}': previous deployment is still active. "
@@ -268,7 +288,7 @@ async def put_deployment(call: Call) -> Reply:
 
 async def validate_deployment(call: Call) -> Any:
     """What a deployment would do, without doing it."""
-    document, _ = deployments.begin(call.cloud, _deployment_id(call), (call.body or {}).get("properties") or {})
+    document, _ = deployments.begin(call.cloud, _deployment_id(call), body_of(call).get("properties") or {})
     document["properties"]["provisioningState"] = "Succeeded"
     return document
 
@@ -336,7 +356,7 @@ async def get_role_definition(call: Call) -> Any:
 
 async def put_role_definition(call: Call) -> Reply:
     existing = roles.definition(call.cloud, call.params["name"])
-    role = roles.put_definition(call.cloud, call.params["name"], (call.body or {}).get("properties") or {})
+    role = roles.put_definition(call.cloud, call.params["name"], body_of(call).get("properties") or {})
     return Reply(200 if existing else 201, _definition_at(role, _scope(call)))
 
 
@@ -371,7 +391,7 @@ async def get_role_assignment(call: Call) -> Any:
 
 
 async def put_role_assignment(call: Call) -> Reply:
-    properties = (call.body or {}).get("properties") or {}
+    properties = body_of(call).get("properties") or {}
     found, created = roles.create_assignment(call.cloud, _scope(call), call.params["name"], properties, caller(call).oid)
     return Reply(201 if created else 200, roles.shown(found))
 

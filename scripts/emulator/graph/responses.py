@@ -29,7 +29,10 @@ def _list(call: Call, what: str, documents: Iterable[dict[str, Any]]) -> dict[st
     if text := call.query.get("$filter"):
         test = odata.parse(text)
         found = [each for each in found if test(each)]
-    return {"@odata.context": models.CONTEXT + what, "value": found[: int(call.query.get("$top", len(found)))]}
+    top = call.query.get("$top", str(len(found)))
+    if not top.isdigit():
+        raise AzureError(400, "Request_BadRequest", f"Invalid value '{top}' for $top query option found.")
+    return {"@odata.context": models.CONTEXT + what, "value": found[: int(top)]}
 
 
 def _one(what: str, document: dict[str, Any]) -> dict[str, Any]:
