@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,13 +26,18 @@ def of_job(mlflow: Client, job: str) -> list[Figure]:
 def _figures(mlflow: Client, run: dict[str, Any]) -> Iterator[Figure]:
     info = run["info"]
     for metric in run["data"].get("metrics") or []:
-        yield Figure(metric["key"], float(metric["value"]), info["run_id"])
+        yield Figure(metric["key"], _meant(float(metric["value"])), info["run_id"])
     # A sweep's trials all log the same names; the one that won stands for the sweep.
     marks = {tag["key"]: tag["value"] for tag in run["data"].get("tags") or []}
     best = marks.get("best_child_run_id") or marks.get("azureml.best_child_run_id")
     for child in _children(mlflow, info):
         if not best or child["info"]["run_id"] == best:
             yield from _figures(mlflow, child)
+
+
+def _meant(value: float) -> float:
+    # MLflow keeps infinity as the largest double (mlflow/store/tracking/sqlalchemy_store.py, sanitize_metric_value).
+    return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value
 
 
 def _children(mlflow: Client, info: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -7,14 +7,14 @@ import itertools
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _provision import REGISTRY_GROUP, ROLES, quota_reader
-from aml import azure, command
+from aml import azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
@@ -107,19 +107,22 @@ class Project:
 
     folder: Path
     name: str
-    admin: Administrator
+    site: Site
     capsys: Any
-    client_ids: dict[str, str] = field(default_factory=dict)
     count: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def admin(self) -> Administrator:
+        """The emulated subscription's owner."""
+        return self.site.admin
 
     def id(self, stage: str = "dev") -> str:
         """The workspace's ARM id."""
-        place = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{self.name}-{stage}"
-        return f"{place}/providers/Microsoft.MachineLearningServices/workspaces/mlw-{self.name}-{stage}"
+        return self.site.ids[stage]
 
     def arm(self, method: str, path: str, body: Any = None, stage: str = "dev") -> Any:
         """ARM below a workspace, as the administrator."""
-        return self.admin.arm(method, f"{self.id(stage)}/{path}", body)
+        return self.admin.arm(method, f"{self.id(stage)}/{path}".rstrip("/"), body)
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the project."""
@@ -134,14 +137,12 @@ class Project:
 
     def run(self, verb: str, workspace: str = "dev", **flags: str) -> Outcome:
         """Run a verb in this process, as the workspace's own principal."""
-        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.client_ids[workspace], SECRET
+        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace], SECRET
         words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
         self.capsys.readouterr()
         refusal = ""
         try:
-            importlib.import_module(verb).main(
-                [f"--project={self.folder}", f"--workspace={workspace}", f"--evidence={self.folder.parent / 'evidence'}", *words]
-            )
+            importlib.import_module(verb).main([f"--project={self.folder}", f"--workspace={workspace}", *words])
         except Exception as error:
             explained = error if isinstance(error, command.Refusal) else azure.explain(error)
             if explained is None:
@@ -156,10 +157,17 @@ class Project:
         found: dict[str, Any] = json.loads(path.read_text())["predicate"]
         return found
 
-    def job(self, metrics: dict[str, float | str], factor: float = 2.0) -> str:
+    def job(
+        self,
+        metrics: dict[str, float | str],
+        factor: float = 2.0,
+        command: str = "",
+        status: str = "Completed",
+        tags: dict[str, str] | None = None,
+    ) -> str:
         """Run a job that makes a model of one number, and log metrics to its run; its name."""
         name = f"job-{self.name}-{next(self.count)}"
-        command = f"python -c \"import pathlib; pathlib.Path(r'${{{{outputs.model}}}}', 'factor.txt').write_text('{factor}')\""
+        command = command or f"python -c \"import pathlib; pathlib.Path(r'${{{{outputs.model}}}}', 'factor.txt').write_text('{factor}')\""
         body = {
             "jobType": "Command",
             "command": command,
@@ -167,28 +175,63 @@ class Project:
             "computeId": f"{self.id()}/computes/cpu",
             "experimentName": "delay",
             "outputs": {"model": {"jobOutputType": "custom_model", "mode": "ReadWriteMount"}},
-            "tags": {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40},
+            "tags": {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40} if tags is None else tags,
         }
         self.arm("PUT", f"jobs/{name}", {"properties": body})
-        while (status := self.arm("GET", f"jobs/{name}")["properties"]["status"]) not in ("Completed", "Failed", "Canceled"):
+        while (ended := self.arm("GET", f"jobs/{name}")["properties"]["status"]) not in ("Completed", "Failed", "Canceled"):
             pass
-        assert status == "Completed", status
+        assert ended == status
         for metric, value in metrics.items():
             self.log(name, metric, value)
         return name
 
-    def log(self, run: str, metric: str, value: float | str) -> None:
-        """Log a metric to a run through MLflow's own REST API."""
-        url = f"https://westeurope.api.azureml.ms/mlflow/v2.0{self.id()}/api/2.0/mlflow/runs/log-metric"
-        body = {"run_id": run, "key": metric, "value": value, "timestamp": 1, "step": 0}
-        answer = self.admin.session.post(url, json=body, timeout=60)
+    def mlflow(self, method: str, path: str, **body: Any) -> Any:
+        """A call of MLflow's own REST API."""
+        url = f"https://westeurope.api.azureml.ms/mlflow/v2.0{self.id()}/api/2.0/mlflow/{path}"
+        answer = self.admin.session.request(method, url, json=body, timeout=60)
         assert answer.status_code == 200, answer.text
+        return answer.json()
 
-    def bundle(self, factor: float = 2.0, rmse: float = 40.0) -> str:
-        """Train, register and seal; the bundle's id."""
-        job = self.job({"rmse": rmse}, factor)
+    def log(self, run: str, metric: str, value: float | str) -> None:
+        """Log a metric to a run."""
+        self.mlflow("POST", "runs/log-metric", run_id=run, key=metric, value=value, timestamp=1, step=0)
+
+    def child(self, job: str) -> str:
+        """A child run of a job's; its id."""
+        parent = self.mlflow("GET", f"runs/get?run_id={job}")["run"]["info"]
+        tags = [{"key": "mlflow.parentRunId", "value": job}]
+        made = self.mlflow("POST", "runs/create", experiment_id=parent["experiment_id"], start_time=1, tags=tags)
+        return str(made["run"]["info"]["run_id"])
+
+    def blob(self, path: str, data: bytes, stage: str = "dev") -> None:
+        """Overwrite a blob of the workspace's default datastore, behind everybody's back."""
+        from azure.storage.blob import ContainerClient
+
+        store = self.arm("GET", "datastores/workspaceblobstore", stage=stage)["properties"]
+        key = self.arm("POST", "datastores/workspaceblobstore/listSecrets", {}, stage)["key"]
+        url = f"https://{store['accountName']}.blob.core.windows.net"
+        ContainerClient(url, store["containerName"], credential=key).upload_blob(path, data, overwrite=True)
+
+    def bundle(self, factor: float = 2.0) -> str:
+        """Register and seal the model of a job that is run once for all tests; the bundle's id."""
+        if factor not in self.site.jobs:
+            self.site.jobs[factor] = self.job({"rmse": 40.0}, factor)
+        job = self.site.jobs[factor]
         version = self.run("register_model", job_name=job).output("model_version")
         return self.run("seal_bundle", job_name=job, model_version=version).output("bundle_id")
+
+    def registry(self, workspace_name: str = "dev") -> registry.Registry:
+        """The registry, as a workspace's principal sees it."""
+        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace_name], SECRET
+        at = workspace.load(self.folder, workspace_name)
+        return registry.connect(at, identity.sign_in(at))
+
+    def shared_as(self, version: str) -> None:
+        """Put the workspace's first version of the model into the registry under another number."""
+        place = f"azureml://locations/westeurope/workspaces/{self.arm('GET', '')['properties']['workspaceId']}"
+        source = f"{place}/models/{self.name}/versions/1"
+        target = {"referenceType": "Id", "destinationName": self.name, "destinationVersion": version, "sourceAssetId": source}
+        self.registry().client.post("import", {"properties": target})
 
     def deployed(self, factor: float = 2.0) -> tuple[str, str]:
         """A new bundle, deployed to dev without traffic; (bundle id, deployment)."""
@@ -219,63 +262,58 @@ class Outcome:
         return next(line.partition(": ")[2] for line in reversed(self.out.splitlines()) if line.startswith(f"{name}: "))
 
 
+@dataclass
+class Site:
+    """A dev and a prod workspace with a registry between them, and a principal for each."""
+
+    admin: Administrator
+    ids: dict[str, str]
+    clients: dict[str, str]
+    registry: str
+    jobs: dict[float, str] = field(default_factory=dict)
+
+
 @pytest.fixture(scope="session")
-def site(emulator: Any) -> Callable[[str, Path], tuple[Administrator, dict[str, str]]]:
-    """Makes workspaces, a registry and identities for a project of a name."""
-
-    def make(name: str, folder: Path) -> tuple[Administrator, dict[str, str]]:
-        admin = Administrator(emulator.home)
-        quota_reader(admin, SUBSCRIPTION)
-        registry = admin.registry(f"mlr-{name}", REGISTRY_GROUP)
-        ids = {}
-        for stage in ("dev", "prod"):
-            made = admin.workspace(f"mlw-{name}-{stage}", f"rg-{name}-{stage}")
-            scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
-            scopes |= {"storage": made["properties"]["storageAccount"], "registry": registry}
-            roles = [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES]
-            body = {"name": f"{name}-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
-            ids[stage] = emulator.ask("POST", "/identities", body)["client_id"]
-            spec = {
-                "stage": stage,
-                "tenant_id": TENANT,
-                "subscription_id": SUBSCRIPTION,
-                "resource_group": f"rg-{name}-{stage}",
-                "workspace_name": f"mlw-{name}-{stage}",
-                "client_id": ids[stage],
-                "registry_name": f"mlr-{name}",
-                "endpoint_name": f"{name}-{stage}",
-            }
-            path = folder / f".cloud/workspaces/{stage}.yml"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{key}: {value}\n" for key, value in spec.items()))
-        dev = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg-{name}-dev/providers/Microsoft.MachineLearningServices/workspaces/mlw-{name}-dev"
-        admin.compute(dev, "cpu", "Standard_DS3_v2", 2)
-        plain = {"image": IMAGE, "condaFile": "dependencies:\n  - python>=3.10\n"}
-        admin.arm("PUT", f"{dev}/environments/train/versions/1", {"properties": plain})
-        return admin, ids
-
-    return make
+def site(emulator: Any) -> Site:
+    """What a platform team sets up once; every test has a model and endpoints of its own in it."""
+    admin = Administrator(emulator.home)
+    quota_reader(admin, SUBSCRIPTION)
+    found = Site(admin, {}, {}, admin.registry("mlr-verbs", REGISTRY_GROUP))
+    for stage in ("dev", "prod"):
+        made = admin.workspace(f"mlw-verbs-{stage}", f"rg-verbs-{stage}")
+        scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
+        scopes |= {"storage": made["properties"]["storageAccount"], "registry": found.registry}
+        roles = [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES]
+        body = {"name": f"verbs-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
+        found.ids[stage] = made["id"]
+        found.clients[stage] = emulator.ask("POST", "/identities", body)["client_id"]
+    admin.compute(found.ids["dev"], "cpu", "Standard_DS3_v2", 2)
+    plain = {"image": IMAGE, "condaFile": "dependencies:\n  - python>=3.10\n"}
+    admin.arm("PUT", f"{found.ids['dev']}/environments/train/versions/1", {"properties": plain})
+    return found
 
 
 @pytest.fixture
-def project(
-    site: Callable[[str, Path], tuple[Administrator, dict[str, str]]],
-    azure: Any,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> Project:
+def project(site: Site, azure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project of its own, with nothing trained or deployed."""
-    folder = tmp_path / "project"
-    name = f"p{uuid.uuid4().hex[:8]}"
-    admin, ids = site(name, folder)
     monkeypatch.setenv("AML_GRANT_SECONDS", "0")
+    monkeypatch.setenv("AML_EVIDENCE", str(tmp_path / "evidence"))
     monkeypatch.setenv("AZURE_CLIENT_ID", "")
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "")
-    made = Project(folder, name, admin, capsys, ids)
+    made = Project(tmp_path / "project", f"p{uuid.uuid4().hex[:8]}", site, capsys)
     for path, text in FILES.items():
-        made.write(path, text)
-    version = importlib.import_module("aml.project").asset(folder / ".cloud/environments/score.yml", "environment").version
-    conda = (folder / ".cloud/environments/score-conda.yml").read_text()
-    made.arm("PUT", f"environments/score/versions/{version}", {"properties": {"image": IMAGE, "condaFile": conda}})
+        made.write(path, text.replace("name: delay,", f"name: {made.name},"))
+    for stage in ("dev", "prod"):
+        spec = {
+            "stage": stage,
+            "tenant_id": TENANT,
+            "subscription_id": SUBSCRIPTION,
+            "resource_group": f"rg-verbs-{stage}",
+            "workspace_name": f"mlw-verbs-{stage}",
+            "client_id": site.clients[stage],
+            "registry_name": "mlr-verbs",
+            "endpoint_name": f"{made.name}-{stage}",
+        }
+        made.write(f".cloud/workspaces/{stage}.yml", "".join(f"{key}: {value}\n" for key, value in spec.items()))
+    assert not made.run("register_environment").refusal
     return made
