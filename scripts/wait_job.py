@@ -36,7 +36,7 @@ def minutes(text: str) -> float:
 
 def parser() -> argparse.ArgumentParser:
     made = command.parser(__doc__)
-    command.argument(made, "--job-name", required=True, help="Name of the job, as submit_job says it.")
+    command.argument(made, "--job-name", type=command.identifier, required=True, help="Name of the job, as submit_job says it.")
     command.argument(made, "--limit-minutes", type=minutes, help="How long to wait; train.wait.limit_minutes in release.yml if not given.")
     command.argument(
         made, "--at-limit", choices=["cancel", "detach"], help="What then happens to the job; train.wait.at_limit if not given."
@@ -55,14 +55,17 @@ def main(argv: list[str] | None = None) -> int:
         raise Refusal(
             f"There is no job {given.job_name} in workspace {at.name}", "It was deleted, or never submitted", "submit it with submit_job"
         )
-    if status(job) == "Completed":
+    ended = status(job)
+    if ended == "Completed":
         ci.say(f"unchanged  job {given.job_name} had completed already")
-        ci.output("job_status", "Completed")
+        ci.output("job_status", ended)
         return 0
-    history = dataplane(at, credential, client.get()["location"], "history/v1.0")
-    follower = Follower(history, given.job_name)
-    limit = given.limit_minutes or wait["limit_minutes"]
-    ended = until_ended(client, follower, given.job_name, limit, given.at_limit or wait["at_limit"])
+    follower = Follower(dataplane(at, credential, client.get()["location"], "history/v1.0"), given.job_name)
+    if ended in ENDED:
+        follower.look(logs=False)
+    else:
+        limit = given.limit_minutes or wait["limit_minutes"]
+        ended = until_ended(client, follower, given.job_name, limit, given.at_limit or wait["at_limit"])
     ci.output("job_status", ended)
     if ended != "Completed":
         raise not_completed(follower, given.job_name, ended)
@@ -78,7 +81,7 @@ def until_ended(client: Client, follower: Follower, name: str, limit_minutes: fl
             moved = follower.look()
             now, state = time.monotonic(), follower.top.status
             if state != last:
-                ci.say(f"job {name}: {state}{', ' + SAID[state] if state in SAID else ''}")
+                follower.say(f"job {name}: {state}{', ' + SAID[state] if state in SAID else ''}")
                 last, silent_since = state, now
             if state in ENDED:
                 return state
@@ -93,6 +96,7 @@ def until_ended(client: Client, follower: Follower, name: str, limit_minutes: fl
             f"Job {name} is gone", "It was there when the wait began, and has been deleted since", "submit it again with submit_job"
         ) from error
     except KeyboardInterrupt:
+        follower.say("")
         leave(client, name, at_limit)
         raise
     what = f"Job {name} has not ended within {limit_minutes:g} minutes"
@@ -103,7 +107,7 @@ def until_ended(client: Client, follower: Follower, name: str, limit_minutes: fl
 
 def cancelled(client: Client, follower: Follower, name: str, what: str) -> str:
     """Cancel a job and wait for its end; the status, if it completed meanwhile. Raises LimitReached."""
-    ci.say(f"{what}; cancelling it")
+    follower.say(f"{what}; cancelling it")
     client.post(f"jobs/{name}/cancel")
     ends, pause = time.monotonic() + 60 * CANCEL_MINUTES, 0.25
     while follower.top.status not in ENDED and time.monotonic() < ends:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
 from azure.core import PipelineClient
 from azure.core.credentials import TokenCredential
@@ -111,7 +112,7 @@ class Client:
         elif path.startswith("/"):
             url = self.host + path
         else:
-            url = f"{self.root}/{path}".rstrip("/")
+            url = f"{self.root}/{quote(path, safe='/:@,;=+')}".rstrip("/")
         params = dict(query or {})
         if self._api_version and "api-version=" not in url:
             params.setdefault("api-version", self._api_version)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # A runner reads a command anywhere in a line (##[...] and ##vso[...]) or at its start (::...::).
 _COMMAND = re.compile(r"##(?=\[|vso\[)", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def system() -> str:

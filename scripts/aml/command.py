@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -96,6 +97,13 @@ def boolean(text: str) -> bool:
         return {"true": True, "false": False}[text.strip().lower()]
     except KeyError:
         raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false") from None
+
+
+def identifier(text: str) -> str:
+    """The name of a job, deployment or version: it becomes part of an address, so nothing else may be in it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name: letters, digits, - _ and . only, a letter or digit first")
+    return text
 
 
 def run(main: Callable[[], int]) -> NoReturn:

@@ -6,6 +6,7 @@ the steps of a pipeline too.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -49,17 +50,30 @@ class Follower:
 
     def __init__(self, history: Client, name: str) -> None:
         self._history = history
+        self._group, self._open = contextlib.ExitStack(), ""
         self.top = Run(name, name)
         self.steps: dict[str, Run] = {}
 
-    def look(self) -> bool:
+    def look(self, *, logs: bool = True) -> bool:
         """Read the state of everything that has not ended, and print what is new; whether anything was."""
         before = self.top.status
         self._update(self.top)
         moved = before != self.top.status
         for run in [self.top, *self._descend(self.top)]:
-            moved |= self._show(run)
+            moved |= logs and self._show(run)
         return moved
+
+    def say(self, text: str) -> None:
+        """Print a line outside the log that is being shown."""
+        self._within("")
+        ci.say(text)
+
+    def _within(self, title: str) -> None:
+        if title != self._open:
+            self._group.close()
+            self._open = title
+            if title:
+                self._group.enter_context(ci.group(title))
 
     def failed(self) -> list[Run]:
         """The runs that failed, the steps at which it began first."""
@@ -88,7 +102,7 @@ class Follower:
                 self._update(known)
                 known.finished = known.status in ("Completed", "Failed", "Canceled")
                 if known.status != before:
-                    ci.say(f"{known.title}: {known.status}")
+                    self.say(f"{known.title}: {known.status}")
                 yield known
                 yield from self._descend(known)
 
@@ -106,8 +120,8 @@ class Follower:
             # a line that is still being written waits for its end, unless there is nothing more to come
             end = len(new) if run.finished or run.status in ("Completed", "Failed", "Canceled") else new.rfind(b"\n") + 1
             if end:
-                with ci.group(f"{run.title}: {name}{', continued' if offset else ''}"):
-                    ci.say(new[:end].decode("utf-8", "replace").rstrip("\n"))
+                self._within(f"{run.title}: {name}")
+                ci.say(new[:end].decode("utf-8", "replace").rstrip("\n"))
                 run.shown[name] = offset + end
                 moved = True
         return moved
