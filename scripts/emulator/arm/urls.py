@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from emulator.arm import responses as r
 from emulator.arm.deployments import TYPE
+from emulator.arm.endpoints import get_endpoints
 from emulator.arm.resources import KINDS, Kind, end_accounts
 from emulator.core import ARM, Call, Cloud, Route
 
@@ -60,6 +61,7 @@ async def deleted(cloud: Cloud, id: str) -> None:
 
 
 ROUTES = [
+    Route("GET", ARM, "/metadata/endpoints", get_endpoints, auth="none", doc="The addresses of the cloud"),
     Route("GET", ARM, "/tenants", r.list_tenants, doc="List tenants"),
     Route("GET", ARM, "/subscriptions", r.list_subscriptions, doc="List the subscriptions that the caller holds a role in"),
     Route("GET", ARM, _SUB, r.get_subscription, doc="Read a subscription"),
