@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import json
 import re
 import subprocess
@@ -116,3 +118,24 @@ def test_only_one_file_knows_the_ci_systems() -> None:
     dialect = re.compile(r"##vso|GITHUB_(OUTPUT|ENV|PATH|STEP_SUMMARY)|::(group|error|warning|notice|add-mask)")
     knowing = {path.name for path in (ROOT / "scripts").glob("**/*.py") if "emulator" not in path.parts and dialect.search(text_of(path))}
     assert knowing == allowed
+
+
+def test_the_verbs_import_only_what_their_lock_installs() -> None:
+    """The tests' environment holds more than a runner's, so a missing requirement would only show there."""
+    text = (ROOT / "scripts" / "requirements.in").read_text(encoding="utf-8")
+
+    def normal(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    wanted = {normal(re.split(r"[=<>;\s\[]", line)[0]) for line in text.splitlines() if line and not line.startswith("#")}
+    home_of = importlib.metadata.packages_distributions()
+    local = {path.stem for path in (ROOT / "scripts").glob("*.py")} | {"aml", "emulator", "azure"}  # azure is shared by many distributions
+    missing = set()
+    for path in [*(ROOT / "scripts").glob("[!_]*.py"), *(ROOT / "scripts" / "aml").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for name in {name.partition(".")[0] for name in names} - local - set(sys.stdlib_module_names):
+                if not {normal(one) for one in home_of.get(name, [name])} & wanted:
+                    missing.add(f"{path.relative_to(ROOT)}: {name}")
+    assert missing == set()
