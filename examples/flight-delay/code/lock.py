@@ -36,7 +36,7 @@ def resolve(*arguments: str | Path) -> str:
 def main() -> None:
     keep = [] if "--upgrade" in sys.argv[1:] or not TESTS.exists() else ["-c", TESTS]
     everything = resolve(*keep, TESTS.with_suffix(".in"))
-    TESTS.write_text("# Everything that the tests run with: the steps' packages and pytest. Made from requirements.in: python code/lock.py\n" + everything)
+    TESTS.write_text("# Everything that the tests run with: the steps' packages, pytest, and the package that the data comes from. Made from requirements.in: python code/lock.py\n" + everything)
     for step, purpose in STEPS.items():
         packages = resolve("-c", TESTS, CODE / step / "requirements.in").splitlines()
         (CODE / step / "conda.yml").write_text(HEAD.format(step=step, purpose=purpose) + "".join(f"      - {line}\n" for line in packages))

@@ -76,11 +76,13 @@ def read_flights(request: str) -> list[Any]:
     """The flights of a request's text; Refused if it holds none."""
     try:
         body = json.loads(request)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"The request is not JSON: {error}") from None
     flights = body.get("input_data") if isinstance(body, dict) else None
     if isinstance(flights, dict) and isinstance(flights.get("columns"), list) and isinstance(flights.get("data"), list):
         columns, rows = flights["columns"], flights["data"]
+        if not all(isinstance(column, str) for column in columns):
+            raise Refused("input_data.columns must be the names of columns.")
         for number, row in enumerate(rows):
             if not isinstance(row, list) or len(row) != len(columns):
                 raise Refused(f"Row {number} of input_data.data must be a list of {len(columns)} values, one for each column.")
@@ -92,20 +94,27 @@ def read_flights(request: str) -> list[Any]:
     return flights
 
 
+def shown(value: Any) -> str:
+    """A value as JSON, cut to a length that a message bears."""
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def problem(model: Model, column: str, value: Any) -> str | None:
     """What is wrong with a value, or None. A weather reading may be null, as stations do fail; nothing else may."""
     kind = model.columns[column]
     if kind == "string":
         known = model.categories.get(column, [])
-        return None if value in known else f"{column} must be one of the {len(known)} that the model knows ({', '.join(known[:3])}, ...), not {value!r}"
+        some = ", ".join(known if len(known) <= 3 else [*known[:3], "..."])
+        return None if value in known else f"{column} must be one of the {len(known)} that the model knows ({some}), not {shown(value)}"
     if kind == "double" and value is None:
         return None
     whole = kind in ("integer", "long")
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not math.isfinite(value):
-        return f"{column} must be {'a whole number' if whole else 'a number or null'}, not {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value != value:
+        return f"{column} must be {'a whole number' if whole else 'a number or null'}, not {shown(value)}"
     low, high = RANGES.get(column, (-math.inf, math.inf))
     if not low <= value <= high or (column in CLOCK and value % 100 > 59):
-        return f"{column} must be {'a time from 0 to 2400 as hhmm' if column in CLOCK else f'from {low} to {high}'}, not {value}"
+        return f"{column} must be {'a time from 0 to 2400 as hhmm' if column in CLOCK else f'from {low} to {high}'}, not {shown(value)}"
     return None
 
 
@@ -118,7 +127,7 @@ def check(model: Model, flights: list[Any]) -> None:
             continue
         if missing := [column for column in model.columns if column not in flight]:
             found.append(f"flight {number}: {', '.join(missing)} missing")
-        found += [f"flight {number}: {column!r} is not a column of the model" for column in flight if column not in model.columns]
+        found += [f"flight {number}: {shown(column)} is not a column of the model" for column in flight if column not in model.columns]
         found += [f"flight {number}: {text}" for column in model.columns if column in flight and (text := problem(model, column, flight[column]))]
     if found:
         raise Refused("; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else ""))
