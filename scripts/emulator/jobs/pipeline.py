@@ -132,7 +132,7 @@ def _child(cloud: Cloud, where: Place, parent: Document, name: str, node: Docume
 def _kind(node: Document, spec: Document, pipeline: Document) -> Document:
     """What makes the child a command, a sweep or a pipeline of its own."""
     command = {
-        "command": spec.get("command"), "codeId": spec.get("code"), "environmentId": spec.get("environment"),
+        "command": spec.get("command"), "codeId": _id(spec.get("code")), "environmentId": _id(spec.get("environment")),
         "environmentVariables": {**(spec.get("environment_variables") or {}), **(node.get("environment_variables") or {})},
         "distribution": node.get("distribution") or spec.get("distribution"),
     }  # fmt: skip
@@ -224,6 +224,11 @@ _MODES = {
 def _mode(mode: Any) -> str | None:
     """A mode in the service's spelling, from that or the YAML's."""
     return None if mode is None else _MODES.get(str(mode).lower(), str(mode))
+
+
+def _id(reference: str | None) -> str | None:
+    """An ARM id as jobs have it: component specifications write ``azureml:`` before it."""
+    return reference.removeprefix("azureml:") if reference and reference.startswith("azureml:/subscriptions/") else reference
 
 
 def _camel(values: Document | None) -> Document:
