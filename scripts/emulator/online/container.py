@@ -93,6 +93,7 @@ def server(cloud: Cloud, deployment: Document, launch: Document) -> Server:
     return Server(
         cloud, f"deployment {parts[10]}/{parts[12]}", [python, SERVE, "--entry_script", launch["entry"]], environment, root, Record(folder),
         readiness=Probe.read(properties["readinessProbe"]), liveness=Probe.read(properties["livenessProbe"]), limits=limits(deployment),
+        wanted=lambda: cloud.store.exists(deployment["id"]),  # a workspace or resource group takes its deployments with it
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,7 +84,7 @@ class Server:
 
     def __init__(
         self, cloud: Cloud, name: str, argv: list[str | Path], env: Mapping[str, str], cwd: Path, record: Record,
-        readiness: Probe, liveness: Probe, limits: Limits,
+        readiness: Probe, liveness: Probe, limits: Limits, wanted: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         self._cloud = cloud
         self._name = name
@@ -94,6 +94,7 @@ class Server:
         self._record = record
         self._readiness = readiness
         self._liveness = liveness
+        self._wanted = wanted
         self._socket = _socket_path(cloud)
         self._client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=f"{self._socket}:{PORT}"), timeout=None)
         self._child: Child | None = None
@@ -207,16 +208,19 @@ class Server:
         return "" if answer.status_code == 200 else f"HTTP probe failed with statuscode: {answer.status_code}"
 
     async def _watch(self) -> None:
-        """Restart the server when it ends or stops answering; give up after several crashes in a row."""
+        """Restart the server when it ends or stops answering; give up after several crashes in a row, or when nobody wants it."""
         crashes = 0
-        while crashes <= RESTARTS:
+        while True:
             began = time.monotonic()
             if self.ready:
                 await self._until_dead()
-                self.ready = False
                 crashes = 0 if time.monotonic() - began > HEALTHY else crashes
             crashes += 1
             await self._end(close=False)
+            if not self._wanted():
+                return
+            if crashes > RESTARTS:
+                break
             await asyncio.sleep(min(0.25 * 2**crashes, 10))
             with contextlib.suppress(ContainerError):
                 await self._start_once()
@@ -227,7 +231,7 @@ class Server:
         ended = asyncio.ensure_future(self._child.wait())
         failures = 0
         try:
-            while failures < self._liveness.failure_threshold:
+            while failures < self._liveness.failure_threshold and self._wanted():
                 done, _ = await asyncio.wait({ended}, timeout=max(self._liveness.period, 1))
                 if done:
                     self._record.event(

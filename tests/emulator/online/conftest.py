@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
@@ -50,6 +51,8 @@ class Site:
     account: str
     container: str
     session: requests.Session = field(default_factory=requests.Session)
+    SCORE: ClassVar[str] = SCORE
+    CONDA: ClassVar[str] = CONDA
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def call(self, method: str, path: str, body: Any = None, token: str | None = None, **query: Any) -> requests.Response:
@@ -87,14 +90,7 @@ class Site:
         """A registered asset version, its files put into the workspace's blob store first; its id."""
         number = next(self._numbers)
         if files is not None:
-            from azure.storage.blob import ContainerClient
-
-            base = f"tests/{number}/{folder}"
-            key = self.call("POST", "listStorageAccountKeys").json()["userStorageKey"]
-            container = ContainerClient(
-                f"https://{self.account}.blob.core.windows.net", self.container, credential=key,
-                proxies=self.session.proxies, connection_verify=self.session.verify, use_env_settings=False,
-            )  # fmt: skip
+            base, container = f"tests/{number}/{folder}", self._container(self.container)
             for name, text in files.items():
                 container.upload_blob(f"{base}/{name}", text.encode())
             field_name = {"codes": "codeUri", "models": "modelUri"}[kind]
@@ -102,6 +98,27 @@ class Site:
         answer = self.call("PUT", f"{kind}/asset{number}/versions/1", {"properties": properties})
         assert answer.status_code in (200, 201), answer.text
         return str(answer.json()["id"])
+
+    def blob(self, container: str, path: str) -> str:
+        """The text of a blob in the workspace's storage account."""
+        return str(self._container(container).download_blob(path).readall().decode())
+
+    def delete_blobs(self, model: str) -> None:
+        """Take a registered model's files away behind the service's back."""
+        uri = self.call("GET", model.removeprefix(f"{self.id}/")).json()["properties"]["modelUri"]
+        prefix = uri.split(f"/{self.container}/")[-1].split("/paths/")[-1]
+        container = self._container(self.container)
+        for blob in container.list_blobs(name_starts_with=prefix):
+            container.delete_blob(blob.name)
+
+    def _container(self, name: str) -> Any:
+        from azure.storage.blob import ContainerClient
+
+        key = self.call("POST", "listStorageAccountKeys").json()["userStorageKey"]
+        return ContainerClient(
+            f"https://{self.account}.blob.core.windows.net", name, credential=key,
+            proxies=self.session.proxies, connection_verify=self.session.verify, use_env_settings=False,
+        )  # fmt: skip
 
     def code(self, score: str) -> str:
         return self.asset("codes", {}, {"score.py": score})
@@ -169,6 +186,27 @@ def make_site(emulator: Any, name: str, location: str = "westeurope") -> Site:
 def site(emulator: Any, request: pytest.FixtureRequest) -> Site:
     """A workspace of this module's own, in the emulator that all share."""
     return make_site(emulator, "mlw-" + request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-"))
+
+
+@pytest.fixture
+def own_site() -> Callable[..., Site]:
+    """Makes the site of an emulator that is a test's own."""
+    return make_site
+
+
+@pytest.fixture
+def again() -> Iterator[Callable[[Any], Any]]:
+    """Starts a stopped emulator once more, with its home."""
+    started = []
+
+    def start(stopped: Any) -> Any:
+        module = sys.modules[type(stopped).__module__]
+        started.append(module.start_emulator(stopped.home))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
 
 
 @pytest.fixture

@@ -234,15 +234,15 @@ def test_quota_holds_a_fifth_more_than_was_asked_for(site: Any) -> None:
     site.endpoint("rules-quota")
     body = {
         "location": "westeurope", "sku": {"name": "Default", "capacity": 2},
-        "properties": {"endpointComputeType": "Managed", "model": "azureml:nothing:1", "instanceType": "Standard_DS3_v2"},
+        "properties": {"endpointComputeType": "Managed", "model": "azureml:nothing:1", "instanceType": "Standard_F4s_v2"},
     }  # fmt: skip
-    site.emulator.set("quota:standardDSv2Family", 11)  # 2 instances x 4 cores are 8, but ceil(1.2 x 2) x 4 are 12
+    site.emulator.set("quota:standardFSv2Family", 11)  # 2 instances x 4 cores are 8, but ceil(1.2 x 2) x 4 are 12
     try:
         error = site.deploy("rules-quota", "blue", body)["error"]
     finally:
-        site.emulator.set("quota:standardDSv2Family", 100)
+        site.emulator.set("quota:standardFSv2Family", 100)
     assert error["code"] == "OutOfQuota"
-    assert "Not enough quota available for Standard_DS3_v2" in error["message"]
+    assert "Not enough quota available for Standard_F4s_v2" in error["message"]
     assert "limit: 0/11. Additional needed: 12" in error["message"]
     assert "error-outofquota" in error["message"]
     assert site.call("GET", "onlineEndpoints/rules-quota/deployments/blue").json()["properties"]["provisioningState"] == "Failed"
