@@ -53,7 +53,7 @@ async def patch_compute(call: Call) -> Reply:
     document = models.make(call.cloud, id, document, need(call), call.principal)
     call.cloud.store.put(id, "compute", document)
     operation = call.cloud.operations.start(id, "compute", models.provision(call.cloud, id), location=document["location"])
-    return call.accepted(operation, body=document)
+    return call.accepted(operation, body=document, status=200)
 
 
 async def delete_compute(call: Call) -> Reply:
