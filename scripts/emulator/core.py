@@ -31,6 +31,7 @@ ADMIN_CLIENT_ID = "ad000000-0000-4000-8000-00000000ad01"
 ADMIN_NAME = "platform-admin"
 REGIONS = ["eastus", "eastus2", "germanywestcentral", "northeurope", "swedencentral", "uksouth", "westeurope", "westus2"]
 ARM = "management.azure.com"
+STATE = 1  # raise it when documents change their form: an emulator does not start on state of another form
 
 
 @dataclass(frozen=True)

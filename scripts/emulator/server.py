@@ -18,7 +18,7 @@ from pathlib import Path
 import uvicorn
 
 from emulator.app import SERVICES, App, all_routes
-from emulator.core import ADMIN_CLIENT_ID, ADMIN_NAME, REGIONS, SUBSCRIPTION, Cloud, Settings
+from emulator.core import ADMIN_CLIENT_ID, ADMIN_NAME, REGIONS, STATE, SUBSCRIPTION, Cloud, Settings
 from emulator.proxy import Proxy
 from emulator.tls import certificate_hosts
 
@@ -37,6 +37,7 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise CannotStart(f"an emulator already runs with the home {home}; stop it, or give another --home") from None
+        _check_state(home)
         listener = _listen(port)
         (home / "logs").mkdir(exist_ok=True)
         logging.basicConfig(filename=home / "logs" / "emulator.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -46,6 +47,14 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
         except ImportError:  # not made for Windows
             runner = asyncio.run
         runner(_serve(home, listener, settings, lifetime, with_parent))
+
+
+def _check_state(home: Path) -> None:
+    form = home / "state.version"
+    if not (home / "state.sqlite").exists():
+        form.write_text(str(STATE))
+    elif not form.exists() or form.read_text() != str(STATE):
+        raise CannotStart(f"the state in {home} was made by another version of the emulator; 'emulator --home {home} reset' empties it")
 
 
 def _listen(port: int) -> socket.socket:
