@@ -14,7 +14,7 @@ from aml import ci, command, jobs, source, spec, workspace
 from aml.azure import Client, management, ml_client
 from aml.identity import sign_in
 from aml.jobs import Job
-from aml.loading import sdk
+from aml.loading import sdk, uploading
 from aml.workspace import Workspace
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
@@ -74,7 +74,8 @@ def submit(at: Workspace, credential: TokenCredential, job: Job, name: str) -> s
     entity.name = name
     marks = {"content_key": job.key, "data": json.dumps(job.data)}
     entity.properties = {**(entity.properties or {}), **source.properties(at.project), **marks}
-    made = ml_client(at, credential).jobs.create_or_update(entity)
+    with uploading():
+        made = ml_client(at, credential).jobs.create_or_update(entity)
     return str(made.studio_url or "")
 
 

@@ -15,7 +15,7 @@ from azure.core.exceptions import HttpResponseError
 from aml import ci
 from aml.azure import Client, management, ml_client
 from aml.command import Refusal
-from aml.loading import sdk
+from aml.loading import sdk, uploading
 from aml.project import Asset
 from aml.workspace import Workspace
 
@@ -35,7 +35,8 @@ def register(at: Workspace, credential: TokenCredential, assets: Iterable[Asset]
         missing = [asset for asset, found in zip(wanted, there, strict=True) if not found]
         if missing:
             sdk()  # once, and not in the threads: importing it takes seconds
-            list(pool.map(lambda asset: _create(at, credential, client, asset), missing))
+            with uploading():
+                list(pool.map(lambda asset: _create(at, credential, client, asset), missing))
     for asset in wanted:
         ci.say(f"{'created' if asset in missing else 'unchanged'}  {asset.kind} {asset.reference} ({asset.digest})")
     return [asset.reference for asset in wanted]

@@ -55,10 +55,12 @@ def files_of(folder: Path) -> Iterator[str]:
     ignored = _ignored(folder)
     found: list[str] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if name not in _LEFTOVERS]
+        above = Path(parent).resolve()
+        folders[:] = [name for name in folders if name not in _LEFTOVERS and not above.is_relative_to((above / name).resolve())]
         for name in files:
-            relative = (Path(parent) / name).relative_to(folder).as_posix()
-            if not name.endswith(".pyc") and not ignored(relative):
+            path = Path(parent, name)
+            relative = path.relative_to(folder).as_posix()
+            if not name.endswith(".pyc") and path.is_file() and not ignored(relative):
                 found.append(relative)
     yield from sorted(found)
 

@@ -6,6 +6,8 @@ local that it names, the kind, and the SDK's version, in $XDG_CACHE_HOME/azureml
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
 import os
@@ -15,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aml import digest
+from aml import ci, digest
 from aml.project import Use, family, uses
 from aml.spec import described, meant, quoted
 from aml.yaml import Document, Problem
@@ -48,6 +50,18 @@ def sdk() -> Any:
 
     logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)  # importing it sets another level
     return azure.ai.ml
+
+
+@contextlib.contextmanager
+def uploading() -> Iterator[None]:
+    """Around what uploads: the SDK ends each upload by resetting a colour that it never set, on standard error."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            yield
+    finally:
+        if text := said.getvalue().replace("\x1b[39m", "").strip():
+            ci.say(text)
 
 
 def check(files: Iterable[tuple[str, Document]]) -> list[Problem]:
