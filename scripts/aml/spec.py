@@ -105,8 +105,9 @@ def described(value: Any) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text in single quotes, cut to a readable length."""
-    return f"'{text if len(text) <= 80 else text[:77] + '...'}'"
+    """Text in single quotes on one line, cut to a readable length."""
+    visible = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text[:81])
+    return f"'{visible if len(visible) <= 80 else visible[:77] + '...'}'"
 
 
 def meant(word: str, known: Iterable[str]) -> str:

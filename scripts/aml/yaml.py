@@ -113,10 +113,9 @@ def parse(document: Document, *, merge: bool = False) -> Document:
     try:
         document._root = loader.get_single_node()
     except ReaderError as error:
-        before = document.text[: error.position]
-        found = ord(document.text[error.position])
-        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        return _broken(document, line, column, f"expected printable text, found U+{found:04X}")
+        before = document.text.encode()[: error.position].decode(errors="replace")  # libyaml counts bytes
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return _broken(document, line, column, f"expected printable text, found U+{ord(document.text[len(before)]):04X}")
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
