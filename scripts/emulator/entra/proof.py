@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import hashes
 
 from emulator.core import TENANT
 from emulator.entra import exceptions, models
+from emulator.github import models as github
 
 if TYPE_CHECKING:
     from emulator.core import Cloud
@@ -141,11 +142,8 @@ def _check_federated_assertion(cloud: Cloud, app: Document, assertion: str, head
 
 def _keys(cloud: Cloud, issuer: str) -> Document | None:
     """The JWKS of an issuer: those the emulator plays itself, and those it was told of."""
-    from emulator.github.models import ISSUER as GITHUB
-    from emulator.github.models import jwks as github_jwks
-
-    if issuer == GITHUB:
-        return github_jwks(cloud)
+    if issuer == github.ISSUER:
+        return github.jwks(cloud)
     if issuer in (models.ISSUER, models.ISSUER_V2):
         return {"keys": [models.entra_key(cloud).jwk()]}
     known = cloud.store.get(f"entra/issuers/{issuer}")
