@@ -14,6 +14,7 @@ from azure.ai.ml.entities import ApiKeyConfiguration, Data, Workspace, Workspace
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
+from emulator.client import Administrator
 from emulator.core import REGIONS, SUBSCRIPTION, TENANT, Cloud
 from emulator.errors import AzureError
 from emulator.workspaces import models
@@ -150,6 +151,26 @@ class TestWriting:
             pass
         assert session.get(url, timeout=60).json()["properties"]["provisioningState"] == "Succeeded"
 
+    def test_is_finished_after_a_restart(self, own_emulator: Any) -> None:
+        made = own_emulator.admin.workspace("cut-one", GROUP)
+        own_emulator.set("transition", "seconds:600")
+        wanted = {key: made["properties"][key] for key in ("storageAccount", "keyVault")}
+        session, version = own_emulator.admin.session, "?api-version=2024-04-01"
+        session.put(f"https://management.azure.com{ML}/cut-two{version}", json={"location": "westeurope", "properties": wanted}, timeout=60)
+        cluster = {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS2_v2"}}
+        session.put(f"https://management.azure.com{ML}/cut-one/computes/cpu{version}", json={"properties": cluster}, timeout=60)
+        own_emulator.stop()
+        own_emulator.cli("start", "--port", "0", "--lifetime", "300")
+        try:
+            again = Administrator(own_emulator.home)
+            for resource in (f"{ML}/cut-two", f"{ML}/cut-one/computes/cpu"):
+                while (state := again.arm("GET", resource)["properties"]["provisioningState"]) == "Creating":
+                    pass
+                assert state == "Succeeded"
+            assert len(again.arm("GET", f"{ML}/cut-two/datastores")["value"]) == 4
+        finally:
+            own_emulator.cli("stop")
+
     @pytest.mark.parametrize(
         ("name", "change", "code", "target"),
         [
@@ -225,9 +246,12 @@ class TestGoing:
     def test_a_purged_name_is_free(self, azure: Any, ml: MLClient, body: dict[str, Any]) -> None:
         name = unique("hard")
         first = azure.arm("PUT", f"{ML}/{name}", body)
+        azure.arm("PUT", f"{ML}/{name}/environments/e/versions/1", {"properties": {"image": "a/b"}})
+        azure.arm("DELETE", f"{ML}/{name}/environments/e/versions/1")
         ml.workspaces.begin_delete(name, delete_dependent_resources=False, permanently_delete=True).result()
         second = azure.arm("PUT", f"{ML}/{name}", body)
         assert first["properties"]["workspaceId"] != second["properties"]["workspaceId"]
+        azure.arm("PUT", f"{ML}/{name}/environments/e/versions/1", {"properties": {"image": "a/b"}})
 
     def test_a_soft_deleted_one_can_be_purged_later(self, ask: Callable[..., Any], azure: Any, body: dict[str, Any], mgmt: Any) -> None:
         name = unique("later")
@@ -270,6 +294,10 @@ class TestConnections:
         ml.connections.delete("git")
         with pytest.raises(ResourceNotFoundError):
             ml.connections.get("git")
+
+    def test_want_an_object(self, ask: Callable[..., Any]) -> None:
+        answer = ask("PUT", "/ws-one/connections/x", ["a", "list"])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidRequestContent")
 
     def test_need_a_category(self, ask: Callable[..., Any]) -> None:
         answer = ask("PUT", "/ws-one/connections/x", {"properties": {"authType": "None"}})

@@ -6,7 +6,7 @@ from typing import Any
 
 from emulator.assets import datastores, models, writing
 from emulator.core import Call, Reply
-from emulator.workspaces.responses import need, scope
+from emulator.workspaces.responses import body_of, need, scope
 
 
 async def list_datastores(call: Call) -> dict[str, Any]:
@@ -35,7 +35,7 @@ async def delete_datastore(call: Call) -> Reply:
 
 
 async def list_datastore_secrets(call: Call) -> dict[str, Any]:
-    body = call.body or {}
+    body = body_of(call)
     expirable, hours = bool(body.get("expirableSecret")), int(body.get("expireAfterHours") or 1)
     return datastores.secrets(call.cloud, need(call)["id"], call.params["name"], expirable, hours)
 

@@ -194,6 +194,19 @@ async def provision(cloud: Cloud, id: str) -> None:
     cloud.store.put(id, "compute", document)
 
 
+async def resume(cloud: Cloud) -> None:
+    """Go on where a stop of the emulator cut a creation, a change of state or a deletion off."""
+    verbs = {passing: verb for verb, (_, passing, _) in TRANSITIONS.items()}
+    for document in cloud.store.list("compute"):
+        id, outer = document["id"], document["properties"]
+        if outer["provisioningState"] == "Deleting":
+            cloud.store.delete(id)
+        elif outer["provisioningState"] in ("Creating", "Updating"):
+            cloud.operations.start(id, "compute", provision(cloud, id), location=document["location"])
+        elif verb := verbs.get(outer["properties"].get("state")):
+            cloud.operations.start(id, "compute", end_transition(cloud, id, verb), location=document["location"])
+
+
 TRANSITIONS = {
     "start": ({"Stopped"}, "Starting", "Running"),
     "stop": ({"Running"}, "Stopping", "Stopped"),

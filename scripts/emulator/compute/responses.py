@@ -8,7 +8,7 @@ from emulator.compute import models
 from emulator.core import Call, Reply
 from emulator.errors import AzureError, bad_request, not_found
 from emulator.workspaces.models import TYPE, check_location
-from emulator.workspaces.responses import need, refuse_while_running
+from emulator.workspaces.responses import body_of, need, refuse_while_running
 
 
 def _id(call: Call) -> str:
@@ -46,7 +46,10 @@ async def patch_compute(call: Call) -> Reply:
     id = _need(call)["id"]
     refuse_while_running(call, id)
     document = _need(call)
-    scale = (((call.body or {}).get("properties") or {}).get("properties") or {}).get("scaleSettings")
+    try:
+        scale = body_of(call)["properties"]["properties"]["scaleSettings"]
+    except (KeyError, TypeError):
+        scale = None
     if not isinstance(scale, dict):
         raise bad_request("properties.properties.scaleSettings", "Only 'scaleSettings' of a cluster can be updated.", "ValidationError")
     document["properties"]["properties"]["scaleSettings"].update(scale)

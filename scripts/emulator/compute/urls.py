@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emulator.compute import models
 from emulator.compute import responses as to
 from emulator.core import ARM, Route
 
@@ -25,3 +26,5 @@ ROUTES = [
     Route("GET", ARM, _PLACE + "/usages", to.list_usages, f"{_ML}/locations/usages/read", doc="Quota: use and limits by VM family"),
     Route("GET", ARM, _PLACE + "/vmSizes", to.list_sizes, f"{_ML}/locations/vmsizes/read", doc="VM sizes"),
 ]
+
+start = models.resume

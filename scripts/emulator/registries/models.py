@@ -162,6 +162,14 @@ async def provision(cloud: Cloud, id: str) -> None:
     cloud.store.put(id, "registry", document)
 
 
+async def resume(cloud: Cloud) -> None:
+    """Make Microsoft's registry where it is missing, and go on where a stop of the emulator cut a creation or an update off."""
+    seed(cloud)
+    for document in cloud.store.list("registry"):
+        if document["properties"]["provisioningState"] != "Succeeded":
+            cloud.operations.start(document["id"], "registry", provision(cloud, document["id"]), location=document["location"])
+
+
 def discovery(document: Document) -> Document:
     """Where a registry's data plane is (azure-ai-ml's ``RegistryDiscovery``)."""
     parts, regions = document["id"].split("/"), [one["location"] for one in document["properties"]["regionDetails"]]
@@ -179,7 +187,7 @@ def discovery(document: Document) -> Document:
     }
 
 
-async def temporary_reference(cloud: Cloud, registry: Document, body: Any, name: str, version: str) -> Document:
+async def temporary_reference(cloud: Cloud, registry: Document, body: Document, name: str, version: str) -> Document:
     """Where the files of a registry asset to come are put; 409 when the version exists, for then its files stay as they are."""
     kind, _, _ = _asset(registry, body, name, version)
     if cloud.store.exists(assets.asset_id(registry["id"], kind, name, version)):
@@ -189,11 +197,11 @@ async def temporary_reference(cloud: Cloud, registry: Document, body: Any, name:
     return await writing.pending_upload(cloud, registry["id"], kind, name, version)
 
 
-def read_reference(cloud: Cloud, registry: Document, body: Any, name: str, version: str) -> Document:
+def read_reference(cloud: Cloud, registry: Document, body: Document, name: str, version: str) -> Document:
     """Access to the files of a registry asset, for a day, to read and list."""
     kind, _, _ = _asset(registry, body, name, version)
     asset = assets.get_version(cloud, registry["id"], kind, name, version)
-    uri = (body or {}).get("blobUri") or (asset["properties"].get(kind.uri) if kind.uri else None)
+    uri = body.get("blobUri") or (asset["properties"].get(kind.uri) if kind.uri else None)
     if not uri:
         raise bad_request("blobUri", f"The asset {assets.shown_id(asset)} has no files.")
     located = paths.locate(cloud, registry["id"], uri)
@@ -206,7 +214,7 @@ def read_reference(cloud: Cloud, registry: Document, body: Any, name: str, versi
 
 def _asset(registry: Document, body: Any, name: str, version: str) -> tuple[assets.Kind, str, str]:
     """The asset that a data reference is about; its id must be of this registry and agree with the path."""
-    given = str((body or {}).get("assetId", ""))
+    given = str(body.get("assetId", ""))
     match = re.fullmatch(r"azureml://registries/(?P<registry>[^/]+)/(?P<kind>[a-z]+)/(?P<name>[^/]+)/versions/(?P<version>[^/]+)", given)
     if (
         not match

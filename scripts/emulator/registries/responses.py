@@ -14,7 +14,7 @@ from emulator.assets.responses import kind_of
 from emulator.core import ARM, Call, Reply
 from emulator.errors import AzureError, forbidden, not_found
 from emulator.registries import models
-from emulator.workspaces.responses import refuse_while_running
+from emulator.workspaces.responses import body_of, refuse_while_running
 
 READ, WRITE, DELETE = (f"{models.TYPE}/assets/{right}" for right in ("read", "write", "delete"))
 
@@ -67,7 +67,7 @@ async def put_registry(call: Call) -> Reply:
 
 async def patch_registry(call: Call) -> dict[str, Any]:
     document = call.cloud.store.need(_id(call))
-    body = call.body or {}
+    body = body_of(call)
     if body.get("tags") is not None:
         document["tags"] = body["tags"]
     if body.get("identity") is not None:
@@ -160,11 +160,11 @@ async def start_upload(call: Call) -> dict[str, Any]:
 
 
 async def write_reference(call: Call) -> dict[str, Any]:
-    return await models.temporary_reference(call.cloud, _registry(call, WRITE), call.body, call.params["name"], call.params["version"])
+    return await models.temporary_reference(call.cloud, _registry(call, WRITE), body_of(call), call.params["name"], call.params["version"])
 
 
 async def read_reference(call: Call) -> dict[str, Any]:
-    return models.read_reference(call.cloud, _registry(call, READ), call.body, call.params["name"], call.params["version"])
+    return models.read_reference(call.cloud, _registry(call, READ), body_of(call), call.params["name"], call.params["version"])
 
 
 async def import_asset(call: Call) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emulator.assets.models import KINDS
-from emulator.core import ARM, Cloud, Route
+from emulator.core import ARM, Route
 from emulator.registries import models
 from emulator.registries import responses as to
 
@@ -76,7 +76,4 @@ for _host, _front in ((ARM, ""), (_DATA, _FRONT)):
             ),
         ]
 
-
-async def start(cloud: Cloud) -> None:
-    """Make Microsoft's registry."""
-    models.seed(cloud)
+start = models.resume

@@ -161,8 +161,9 @@ def check_location(value: Any, type: str) -> str:
 
 def make(cloud: Cloud, id: str, body: Document, principal: Principal | None) -> Document:
     """The document of a workspace, new or replaced, in state Creating or Updating; ``provision`` brings it to Succeeded."""
-    parts = id.split("/")
     old = cloud.store.get(id)
+    id = old["id"] if old else id
+    parts = id.split("/")
     given = {key: value for key, value in (body.get("properties") or {}).items() if value is not None}
     if old is None and _recovers(given) and (gone := soft_deleted(cloud, id)):
         recover(cloud, gone)
@@ -231,6 +232,13 @@ async def provision(cloud: Cloud, id: str) -> None:
         cloud.store.put(id, "workspace", document)
 
 
+async def resume(cloud: Cloud) -> None:
+    """Go on where a stop of the emulator cut a creation or an update off."""
+    for document in cloud.store.list("workspace"):
+        if document["properties"]["provisioningState"] != "Succeeded":
+            cloud.operations.start(document["id"], "workspace", provision(cloud, document["id"]), location=document["location"])
+
+
 async def make_containers(cloud: Cloud, account: str, names: list[str]) -> None:
     """Blob containers that are there afterwards, new or old."""
     client = await cloud.storage.client(account)
@@ -287,7 +295,6 @@ async def remove(cloud: Cloud, id: str, permanently: bool) -> None:
     with cloud.store.transaction():
         if permanently:
             purge(cloud, id)
-            cloud.store.delete_under(f"secrets{id}")
         else:
             kept = [(kind, one) for kind in KEPT for one in cloud.store.list(kind, under=id)]
             for kind, one in kept:
@@ -298,8 +305,9 @@ async def remove(cloud: Cloud, id: str, permanently: bool) -> None:
 
 
 def purge(cloud: Cloud, id: str) -> None:
-    """Forget a soft-deleted workspace, so that its name is free."""
-    cloud.store.delete_under(f"softdeleted{id}")
+    """Forget a workspace that was deleted, with its secrets and the numbers it used up, so that its name is free."""
+    for kept in ("softdeleted", "secrets", "deleted"):
+        cloud.store.delete_under(f"{kept}{id}")
 
 
 def recover(cloud: Cloud, gone: Document) -> None:
@@ -311,7 +319,7 @@ def recover(cloud: Cloud, gone: Document) -> None:
             for one in cloud.store.list(kind, under=f"softdeleted{id}"):
                 cloud.store.put(one["id"], kind, one)
         cloud.store.put(id, "workspace", gone)
-        purge(cloud, id)
+        cloud.store.delete_under(f"softdeleted{id}")
 
 
 def _recovers(properties: Mapping[str, Any]) -> bool:

@@ -19,6 +19,14 @@ def need(call: Call) -> dict[str, Any]:
     return call.cloud.store.need(scope(call))
 
 
+def body_of(call: Call) -> dict[str, Any]:
+    """The body of a request as an object, empty when there is none; 400 for any other JSON."""
+    body = call.body if call.raw else {}
+    if not isinstance(body, dict):
+        raise AzureError(400, "InvalidRequestContent", "The request content was invalid: a JSON object is expected.")
+    return body
+
+
 async def get_workspace(call: Call) -> dict[str, Any]:
     return need(call)
 
@@ -144,7 +152,7 @@ async def list_connection_secrets(call: Call) -> dict[str, Any]:
 
 async def put_connection(call: Call) -> dict[str, Any]:
     id = _connection_id(call)
-    properties = (call.body or {}).get("properties")
+    properties = body_of(call).get("properties")
     if not isinstance(properties, dict):
         raise AzureError(400, "ValidationError", "The property 'properties' is required.", target="properties")
     for needed in ("category", "authType"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emulator.core import ARM, Route
+from emulator.workspaces import models
 from emulator.workspaces import responses as to
 
 _WS = "Microsoft.MachineLearningServices/workspaces"
@@ -65,3 +66,5 @@ ROUTES = [
         doc="Addresses of a workspace's services",
     ),
 ]
+
+start = models.resume
