@@ -10,7 +10,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from aml import azure, bundle, ci, command, evidence, gate, identity, metrics, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, gate, identity, job, metrics, registry, spec, workspace
 from aml.command import Refusal
 from aml.gate import Champion
 
@@ -30,21 +30,7 @@ def champion_of(found: registry.Registry, model: str, stage: str) -> Champion | 
     return Champion(document["model"]["name"], document["model"]["version"], bundle_id, document["job"]["metrics"])
 
 
-def content_key_of(client: azure.Client, job: str) -> str:
-    """The digest of what a job was made of, which submit_job writes on it."""
-    found = client.find(f"jobs/{job}")
-    if found is None:
-        raise Refusal(f"there is no job {job}", "it was deleted, or is in another workspace", "submit it again with submit_job")
-    properties = found["properties"]
-    if properties["status"] != "Completed":
-        raise Refusal(f"job {job} is {properties['status']}", "only a completed job's figures count", "wait for it with wait_job")
-    key = {**(properties.get("tags") or {}), **(properties.get("properties") or {})}.get("content_key")
-    if not key:
-        raise Refusal(f"job {job} has no content_key", "nothing says what it was made of", "submit it with submit_job")
-    return str(key)
-
-
-def check(project: Path, name: str, job: str, folder: Path) -> gate.Verdict:
+def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict:
     """Judge the job, print every finding, leave evidence."""
     started = evidence.now()
     at = workspace.load(project, name)
@@ -53,10 +39,10 @@ def check(project: Path, name: str, job: str, folder: Path) -> gate.Verdict:
     wanted = gate.wanted(rules)
     credential = identity.sign_in(at, writes=False)
     client = azure.management(at, credential)
-    key = content_key_of(client, job)
+    key = job.content_key(job.completed(client, job_name), job_name)
     location = client.get()["location"]
-    found = metrics.of_job(azure.dataplane(at, credential, location, "mlflow/v2.0"), job)
-    figures = {metric: gate.pick(found, metric, job) for metric in wanted}
+    found = metrics.of_job(azure.dataplane(at, credential, location, "mlflow/v2.0"), job_name)
+    figures = {metric: gate.pick(found, metric, job_name) for metric in wanted}
     champion = champion_of(registry.connect(at, credential), model, "prod") if rules.get("champion") else None
     verdict = gate.judge(rules, figures, champion)
     for finding in verdict.findings:
@@ -64,14 +50,14 @@ def check(project: Path, name: str, job: str, folder: Path) -> gate.Verdict:
     path = evidence.write(
         folder,
         evidence.statement(
-            evidence.about_job(job, key),
+            evidence.about_job(job_name, key),
             "check_gate",
             verdict.word,
             workspace=at.name,
             started=started,
             figures=figures,
             findings=[asdict(finding) for finding in verdict.findings],
-            links={"job": f"https://ml.azure.com/runs/{job}?wsid={at.arm_id}&tid={at.tenant_id}"},
+            links={"job": f"https://ml.azure.com/runs/{job_name}?wsid={at.arm_id}&tid={at.tenant_id}"},
             facts={"model": model, "champion": None if champion is None else {**asdict(champion), "figures": dict(champion.figures)}},
         ),
     )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aml import azure, blobs, ci, command, digest, evidence, identity, registry, spec, workspace
+from aml import azure, blobs, ci, command, digest, evidence, identity, job, registry, spec, workspace
 from aml.command import Refusal
 from azure.core.exceptions import HttpResponseError
 
@@ -20,14 +20,14 @@ from azure.core.exceptions import HttpResponseError
 _MODELS = ("CustomModel", "MLFlowModel", "TritonModel")
 
 
-def output_uri(at: workspace.Workspace, credential: Any, location: str, job: str, output: str) -> str:
+def output_uri(at: workspace.Workspace, credential: Any, location: str, name: str, output: str) -> str:
     """Where an output of a job is stored: azureml://.../datastores/<name>/paths/<path>."""
     history = azure.dataplane(at, credential, location, "history/v1.0")
-    run = history.post("rundata", {"runId": job, "selectRunMetadata": True})["runMetadata"]
+    run = history.post("rundata", {"runId": name, "selectRunMetadata": True})["runMetadata"]
     outputs = run.get("outputs") or {}
     if output not in outputs:
         raise Refusal(
-            f"job {job} has no output {output}",
+            f"job {name} has no output {output}",
             f"it has {', '.join(sorted(outputs)) or 'none'}",
             "declare the output in the job's YAML, or correct model.output in .cloud/release.yml",
         )
@@ -37,12 +37,11 @@ def output_uri(at: workspace.Workspace, credential: Any, location: str, job: str
     return str(found["values"][asset][field])
 
 
-def lineage(job: dict[str, Any], name: str, found: str) -> dict[str, str]:
+def lineage(made_by: dict[str, Any], name: str, found: str) -> dict[str, str]:
     """The properties that say for good what a version is and where it came from."""
-    marks = {**(job["properties"].get("tags") or {}), **(job["properties"].get("properties") or {})}
-    kept = {key: str(marks[key]) for key in ("content_key", "data") if marks.get(key)}
-    commit = marks.get("commit") or marks.get("azureml.git.commit") or marks.get("mlflow.source.git.commit")
-    return {"digest": found, "job_name": name, **kept, **({"commit": str(commit)} if commit else {})}
+    marks = job.marks(made_by)
+    known = {"digest": found, "job_name": name, "content_key": job.content_key(made_by, name), "commit": job.commit(made_by)}
+    return {key: value for key, value in {**known, "data": marks.get("data", "")}.items() if value}
 
 
 def same(client: azure.Client, model: str, found: str) -> str | None:
@@ -97,11 +96,8 @@ def register(project: Path, name: str, job_name: str, folder: Path) -> tuple[str
     model = wanted["name"]
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
-    job = client.find(f"jobs/{job_name}")
-    if job is None:
-        raise Refusal(f"there is no job {job_name}", "it was deleted, or is in another workspace", "submit it again with submit_job")
-    if job["properties"]["status"] != "Completed":
-        raise Refusal(f"job {job_name} is {job['properties']['status']}", "only a completed job has a model", "wait for it with wait_job")
+    made_by = job.completed(client, job_name)
+    key = job.content_key(made_by, job_name)
     uri = output_uri(at, credential, client.get()["location"], job_name, wanted["output"])
     datastore, path = blobs.place(uri)
     files = blobs.files(blobs.datastore(client, datastore, credential), path)
@@ -126,11 +122,10 @@ def register(project: Path, name: str, job_name: str, folder: Path) -> tuple[str
                 "modelUri": f"azureml://jobs/{job_name}/outputs/{wanted['output']}/paths/",
                 "modelType": wanted["type"],
                 "jobName": job_name,
-                "properties": lineage(job, job_name, found),
+                "properties": lineage(made_by, job_name, found),
             },
         )
         ci.say(f"created  model {model}:{version} ({found}, {len(files)} files)")
-    key = lineage(job, job_name, found).get("content_key", found)
     facts = {"model": model, "version": version, "digest": found, "files": files}
     evidence.write(
         folder,

@@ -6,13 +6,14 @@ Sealing the same content again gives the same bundle. It is kept as a data asset
 from __future__ import annotations
 
 import argparse
+import math
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from aml import VERSION, azure, blobs, bundle, ci, command, deployment, digest, evidence, identity, metrics, project, spec, workspace
+from aml import VERSION, azure, blobs, bundle, ci, command, deployment, digest, evidence, identity, job, metrics, project, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.gate import Figure
@@ -23,7 +24,7 @@ STORE = "workspaceblobstore"
 
 def model_part(client: Client, name: str, version: str) -> dict[str, Any]:
     """The model of the bundle, with the digest that register_model found."""
-    found = client.find(f"models/{name}/versions/{version}")
+    found = client.find(f"models/{name}/versions/{version}") if version.isdecimal() else None
     if found is None:
         raise Refusal(f"there is no model {name}:{version} in this workspace", "it was never registered", "register it with register_model")
     known = (found["properties"].get("properties") or {}).get("digest")
@@ -62,7 +63,7 @@ def environment_part(client: Client, folder: Path, file: str, described: list[st
     return {"name": name, "version": version, "image": found["properties"]["image"], "digest": bundle.definition(found["properties"])}
 
 
-def job_part(job: Mapping[str, Any], name: str, figures: list[Figure]) -> dict[str, Any]:
+def job_part(made_by: Mapping[str, Any], name: str, figures: list[Figure]) -> dict[str, Any]:
     """The job of the bundle, with every metric that has one meaning: the job's own value, or the only one among its child runs.
 
     A figure that is no finite number has no place in JSON and is left out.
@@ -73,11 +74,9 @@ def job_part(job: Mapping[str, Any], name: str, figures: list[Figure]) -> dict[s
     chosen = {}
     for metric, found in by_name.items():
         own = [figure for figure in found if figure.run == name]
-        if (own or len(found) == 1) and (value := (own or found)[0].value) - value == 0:
+        if (own or len(found) == 1) and math.isfinite(value := (own or found)[0].value):
             chosen[metric] = value
-    marks = {**(job["properties"].get("tags") or {}), **(job["properties"].get("properties") or {})}
-    commit = marks.get("commit") or marks.get("azureml.git.commit") or ""
-    return {"name": name, "content_key": marks["content_key"], "commit": commit, "metrics": chosen}
+    return {"name": name, "content_key": job.content_key(made_by, name), "commit": job.commit(made_by), "metrics": chosen}
 
 
 def file_parts(folder: Path, release: Mapping[str, Any]) -> dict[str, str]:
@@ -130,7 +129,7 @@ def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_fo
         deployment.check_syntax(folder / scoring[0] / scoring[1])
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
-    job = client.get(f"jobs/{job_name}")
+    made_by = job.completed(client, job_name)
     mlflow = azure.dataplane(at, credential, client.get()["location"], "mlflow/v2.0")
     data = {(asset.name, asset.version) for asset in (project.asset(folder / path, "data") for path in release["train"]["data"])}
     document: dict[str, Any] = {
@@ -138,7 +137,7 @@ def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_fo
         "model": model_part(client, model, model_version),
         "files": file_parts(folder, release),
         "data": [{"name": asset, "version": version} for asset, version in sorted(data)],
-        "job": job_part(job, job_name, metrics.of_job(mlflow, job_name)),
+        "job": job_part(made_by, job_name, metrics.of_job(mlflow, job_name)),
         "source": source_part(folder),
         "catalog": {"version": VERSION},
     }

@@ -24,6 +24,7 @@ BUNDLE = "bundle_id"  # tag: the bundle that it was made from
 LIMIT_MINUTES = 60
 LOG_LINES = 200  # fetched of each container's log
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{2,31}")  # "Online deployment YAML schema"; and nothing else belongs into an address
 _CHANGING = ("Creating", "Updating", "Scaling", "Deleting")
 _NO_RESERVE = (
     "standard_nc24ads_a100_v4",
@@ -41,10 +42,10 @@ _NO_RESERVE = (
 
 def need(client: Client, name: str, deployment: str) -> dict[str, Any]:
     """A deployment that serves and came from a bundle. Raises Refusal when it is missing, not ready or made otherwise."""
-    found = client.find(f"onlineEndpoints/{name}/deployments/{deployment}")
+    found = client.find(f"onlineEndpoints/{name}/deployments/{deployment}") if _NAME.fullmatch(deployment) else None
     if found is None:
         why = "it failed, was deleted, or was never made"
-        raise Refusal(f"endpoint {name} has no deployment {deployment}", why, "run deploy_online first")
+        raise Refusal(f"endpoint {name} has no deployment {deployment!r}", why, "run deploy_online first")
     if (state := found["properties"].get("provisioningState")) != "Succeeded":
         raise Refusal(f"deployment {deployment} of endpoint {name} is {state}", "it can't take requests", "run deploy_online again")
     if BUNDLE not in tags(found):

@@ -6,8 +6,11 @@ import importlib
 import itertools
 import json
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from aml import azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 SECRET = "only-for-the-emulator"
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20240709.v1"
 
@@ -135,6 +139,10 @@ class Project:
         assert old in text
         self.write(path, text.replace(old, new))
 
+    def append(self, path: str, text: str) -> None:
+        """Add text to a file of the project."""
+        self.write(path, (self.folder / path).read_text() + text)
+
     def run(self, verb: str, workspace: str = "dev", **flags: str) -> Outcome:
         """Run a verb in this process, as the workspace's own principal."""
         os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace], SECRET
@@ -150,6 +158,19 @@ class Project:
             refusal = str(explained)
         captured = self.capsys.readouterr()
         return Outcome(refusal, captured.out, captured.err)
+
+    @contextmanager
+    def started(self, verb: str, workspace: str = "dev", **flags: str) -> Iterator[subprocess.Popen[str]]:
+        """A verb in a process of its own, for what a signal does to it; it is gone at the end."""
+        words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+        env = {**os.environ, "AZURE_CLIENT_ID": self.site.clients[workspace], "AZURE_CLIENT_SECRET": SECRET}
+        argv = [sys.executable, str(SCRIPTS / f"{verb}.py"), f"--project={self.folder}", f"--workspace={workspace}", *words]
+        process = subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
 
     def evidence(self, verb: str, workspace: str = "dev") -> dict[str, Any]:
         """The predicate that a verb left."""
@@ -220,6 +241,11 @@ class Project:
         version = self.run("register_model", job_name=job).output("model_version")
         return self.run("seal_bundle", job_name=job, model_version=version).output("bundle_id")
 
+    def edit_and_seal(self, bundle_id: str) -> str:
+        """Seal the same model with the project's files as they are now."""
+        job = self.site.jobs[2.0]
+        return self.run("seal_bundle", job_name=job, model_version="1").output("bundle_id")
+
     def registry(self, workspace_name: str = "dev") -> registry.Registry:
         """The registry, as a workspace's principal sees it."""
         os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace_name], SECRET
@@ -246,6 +272,17 @@ class Project:
     def traffic(self, stage: str = "dev") -> dict[str, int]:
         """The endpoint's split, without zeros."""
         return {name: share for name, share in (self.endpoint(stage)["properties"]["traffic"] or {}).items() if share}
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What a process printed up to a line with this text."""
+    seen = ""
+    assert process.stdout
+    for line in process.stdout:
+        seen += line
+        if text in line:
+            return seen
+    raise AssertionError(f"it ended without {text!r}: {seen}")
 
 
 @dataclass
@@ -294,8 +331,10 @@ def site(emulator: Any) -> Site:
 
 
 @pytest.fixture
-def project(site: Site, azure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project of its own, with nothing trained or deployed."""
+def project(
+    site: Site, azure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Project]:
+    """A project of its own, with nothing trained or deployed; its endpoints give their quota back at the end."""
     monkeypatch.setenv("AML_GRANT_SECONDS", "0")
     monkeypatch.setenv("AML_EVIDENCE", str(tmp_path / "evidence"))
     monkeypatch.setenv("AZURE_CLIENT_ID", "")
@@ -316,4 +355,9 @@ def project(site: Site, azure: Any, tmp_path: Path, capsys: pytest.CaptureFixtur
         }
         made.write(f".cloud/workspaces/{stage}.yml", "".join(f"{key}: {value}\n" for key, value in spec.items()))
     assert not made.run("register_environment").refusal
-    return made
+    yield made
+    azure.ask("DELETE", "/faults")
+    for stage in ("dev", "prod"):
+        path = f"{site.ids[stage]}/onlineEndpoints/{made.name}-{stage}"
+        if site.admin.find(path):
+            site.admin.arm("DELETE", path)

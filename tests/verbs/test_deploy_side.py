@@ -1,19 +1,196 @@
-"""Deployment, smoke cases and traffic, on the emulator."""
+"""Deployment, smoke cases and what goes wrong with them, on the emulator."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 
-def test_a_bundle_goes_live(project: Any) -> None:
+
+def test_a_bundle_goes_live_and_a_second_run_changes_nothing(project: Any) -> None:
     bundle_id, deployment = project.deployed()
     assert project.traffic() == {}
     again = project.run("deploy_online", bundle_id=bundle_id)
     assert again.output("deployment_name") == deployment
+    assert f"unchanged  endpoint {project.name}-dev" in again.out
     assert f"unchanged  deployment {deployment}" in again.out
     tested = project.run("smoke_test", deployment_name=deployment)
     assert not tested.refusal
+    assert "passed  doubles a number" in tested.out
+    left = project.evidence("smoke_test")
+    assert (left["verdict"], len(left["findings"])) == ("passed", 2)
     shifted = project.run("shift_traffic", deployment_name=deployment)
     assert shifted.output("traffic") == f'{{"{deployment}":100}}'
     assert project.traffic() == {deployment: 100}
-    assert "unchanged" in project.run("shift_traffic", deployment_name=deployment).out
+    assert "unchanged  traffic" in project.run("shift_traffic", deployment_name=deployment).out
+    made = project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments/{deployment}")
+    assert made["tags"]["bundle_id"] == bundle_id
+    assert made["properties"]["environmentVariables"] == {"WHO": "one"}
+
+
+def test_the_workspace_spec_overrides_machine_and_count_and_a_new_count_scales(project: Any) -> None:
+    project.append(".cloud/workspaces/dev.yml", "instance_type: Standard_DS2_v2\ninstance_count: 2\n")
+    bundle_id, deployment = project.deployed()
+    path = f"onlineEndpoints/{project.name}-dev/deployments/{deployment}"
+    made = project.arm("GET", path)
+    assert (made["properties"]["instanceType"], made["sku"]["capacity"]) == ("Standard_DS2_v2", 2)
+    project.edit(".cloud/workspaces/dev.yml", "instance_count: 2", "instance_count: 1")
+    assert f"updated  deployment {deployment}" in project.run("deploy_online", bundle_id=bundle_id).out
+    assert project.arm("GET", path)["sku"]["capacity"] == 1
+    # What autoscaling made of it since is left alone.
+    project.arm("PATCH", path, {"sku": {"name": "Default", "capacity": 3}})
+    assert f"unchanged  deployment {deployment}" in project.run("deploy_online", bundle_id=bundle_id).out
+    assert project.arm("GET", path)["sku"]["capacity"] == 3
+
+
+def test_the_endpoint_file_is_brought_over_and_all_else_is_kept(project: Any) -> None:
+    bundle_id, deployment = project.deployed()
+    path = f"onlineEndpoints/{project.name}-dev"
+    project.run("shift_traffic", deployment_name=deployment)
+    _, other = project.deployed(factor=3)
+    found = project.endpoint()
+    found["tags"]["cost-centre"] = "42"
+    found["properties"]["mirrorTraffic"] = {other: 20}
+    project.arm("PUT", path, {key: found[key] for key in ("location", "tags", "identity", "properties")})
+    before = project.endpoint()
+    project.edit(".cloud/online/endpoint.yml", "description: Delays", "description: Delays of flights")
+    project.edit(".cloud/online/endpoint.yml", "team: air", "team: ground")
+    changed = project.edit_and_seal(bundle_id)
+    assert f"updated  endpoint {project.name}-dev" in project.run("deploy_online", bundle_id=changed).out
+    after = project.endpoint()
+    assert after["properties"]["description"] == "Delays of flights"
+    assert after["tags"] == {**before["tags"], "team": "ground"}
+    for part in ("traffic", "mirrorTraffic", "authMode"):
+        assert after["properties"][part] == before["properties"][part]
+    assert after["identity"] == before["identity"]
+
+
+def test_an_endpoint_name_that_another_workspace_has(project: Any) -> None:
+    body = {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {"authMode": "Key"}}
+    project.arm("PUT", f"onlineEndpoints/{project.name}-dev", body, stage="prod")
+    refused = project.run("deploy_online", bundle_id=project.bundle()).refusal
+    assert f"the endpoint name {project.name}-dev is taken in westeurope" in refused
+    assert "Fix: set another endpoint_name in .cloud/workspaces/dev.yml." in refused
+
+
+def test_too_little_quota_is_told_before_anything_is_made(project: Any) -> None:
+    project.append(".cloud/workspaces/dev.yml", "instance_count: 49\n")
+    refused = project.run("deploy_online", bundle_id=project.bundle()).refusal
+    assert "the quota does not suffice: 49 x Standard_DS3_v2 need 236 cores" in refused
+    assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"] == []
+
+
+def test_a_machine_that_azure_does_not_have(project: Any) -> None:
+    project.append(".cloud/workspaces/dev.yml", "instance_type: Standard_DS9_v9\n")
+    assert "no machine Standard_DS9_v9 in westeurope" in project.run("deploy_online", bundle_id=project.bundle()).refusal
+
+
+def test_a_scoring_script_that_fails_to_load_leaves_what_is_live_untouched(project: Any) -> None:
+    _, live = project.deployed()
+    project.run("shift_traffic", deployment_name=live)
+    project.edit("code/score/score.py", "global factor", 'raise RuntimeError("no model today")')
+    outcome = project.run("deploy_online", bundle_id=project.bundle(factor=3))
+    assert "failed: ResourceNotReady" in outcome.refusal
+    assert f"It was deleted; the traffic of {project.name}-dev is as before: {live}=100." in outcome.refusal
+    assert "Fix: correct the scoring script" in outcome.refusal
+    assert "no model today" in outcome.out
+    kept = project.folder.parent / "evidence/deploy_online-dev-inference-server.log"
+    assert "no model today" in kept.read_text()
+    assert [found["name"] for found in project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"]] == [live]
+    assert project.traffic() == {live: 100}
+
+
+def test_an_image_that_can_not_be_built(project: Any) -> None:
+    project.edit(
+        ".cloud/environments/score-conda.yml",
+        "azureml-inference-server-http",
+        "azureml-inference-server-http\n    - no requirement at all!",
+    )
+    project.run("register_environment")
+    outcome = project.run("deploy_online", bundle_id=project.bundle())
+    assert "failed: ImageBuildFailure" in outcome.refusal
+    assert "no requirement at all!" in outcome.out
+    assert "no requirement at all!" in (project.folder.parent / "evidence/deploy_online-dev-image-build.log").read_text()
+
+
+def test_a_syntax_error_that_came_after_sealing_is_a_checkout_that_differs(project: Any) -> None:
+    sealed = project.bundle()
+    project.edit("code/score/score.py", "def run(data):", "def run(data)")
+    assert "the checkout is not what was sealed" in project.run("deploy_online", bundle_id=sealed).refusal
+
+
+def test_a_deployment_that_failed_in_a_run_that_was_killed_is_made_again(project: Any) -> None:
+    bundle_id, deployment = project.deployed()
+    path = f"onlineEndpoints/{project.name}-dev/deployments/{deployment}"
+    found = project.arm("GET", path)
+    project.arm("DELETE", path)
+    broken = {**found["properties"], "environmentVariables": {"AZUREML_MODEL_DIR": "/nowhere", "WORKER_TIMEOUT": "no number"}}
+    body = {key: found[key] for key in ("location", "tags", "sku")}
+    broken["codeConfiguration"] = {**found["properties"]["codeConfiguration"], "scoringScript": "gone.py"}
+    with pytest.raises(RuntimeError):
+        project.arm("PUT", path, {**body, "properties": broken})
+    assert project.arm("GET", path)["properties"]["provisioningState"] == "Failed"
+    again = project.run("deploy_online", bundle_id=bundle_id)
+    assert f"deployment {deployment} of an earlier run is Failed. It was deleted" in again.out
+    assert f"created  deployment {deployment}" in again.out
+
+
+def test_smoke_cases_that_fail_have_a_line_each(project: Any) -> None:
+    project.write(
+        "tests/smoke/cases.yml",
+        """
+cases:
+  - {name: wrong, request: {value: 2}, expect: {status: 200, equals: [{pointer: /0, value: 5}]}}
+  - {name: late, request: {value: 2, sleep: 3}, expect: {status: 200, within_seconds: 0.5}}
+  - {name: empty, request: {value: 2, empty: true}, expect: {status: 200}}
+  - {name: right, request: {value: 2}, expect: {status: 200, equals: [{pointer: /0, value: 4}]}}
+""",
+    )
+    project.edit(
+        "code/score/score.py",
+        "    return [factor",
+        '    time.sleep(asked.get("sleep", 0))\n    if asked.get("empty"):\n        return AMLResponse("", 200)\n    return [factor',
+    )
+    project.edit("code/score/score.py", "import pathlib", "import pathlib\nimport time")
+    _, deployment = project.deployed()
+    tested = project.run("smoke_test", deployment_name=deployment)
+    assert f"3 of 4 smoke cases failed at deployment {deployment}." in tested.refusal
+    failed = {line.split()[1].rstrip(":"): line.partition(": ")[2] for line in tested.out.splitlines() if line.startswith("FAILED")}
+    assert failed == {
+        "wrong": "/0 is 4.0 instead of 5",
+        "late": "no answer within 0.5 s",
+        "empty": "status 200 with an empty answer",
+    }
+    assert "passed  right" in tested.out
+    assert project.evidence("smoke_test")["verdict"] == "failed"
+
+
+def test_a_deployment_that_is_not_there_or_not_ours(project: Any) -> None:
+    assert f"there is no endpoint {project.name}-dev" in project.run("smoke_test", deployment_name="d-1").refusal
+    project.deployed()
+    for verb in ("smoke_test", "shift_traffic"):
+        assert f"endpoint {project.name}-dev has no deployment 'd-1'" in project.run(verb, deployment_name="d-1").refusal
+
+
+def test_names_of_any_shape_are_only_names(project: Any) -> None:
+    project.deployed()
+    for name in ("a b", "$(id)", "a\nb", "ü", "../../x", "a'b", 'a"b', "", "x" * 300):
+        for verb in ("smoke_test", "shift_traffic"):
+            assert "has no deployment" in project.run(verb, deployment_name=name).refusal
+        for verb in ("check_gate", "register_model"):
+            assert "there is no job" in project.run(verb, job_name=name).refusal
+        assert "there is no model" in project.run("seal_bundle", job_name=project.site.jobs[2.0], model_version=name).refusal
+    assert project.traffic() == {}
+
+
+def test_a_storm_of_429_and_a_broken_connection_are_ridden_out(project: Any, azure: Any) -> None:
+    sealed = project.bundle()
+    azure.fault(path="*/onlineEndpoints/*", method="PUT", status=429, retry_after=0, times=2)
+    azure.fault(path="*/deployments/*", method="PUT", reset=True, times=1)
+    assert not project.run("deploy_online", bundle_id=sealed).refusal
+
+
+def test_a_right_that_is_refused_is_one_line(project: Any, azure: Any) -> None:
+    sealed = project.bundle()
+    azure.fault(path="*/onlineEndpoints/*", method="PUT", status=403, code="AuthorizationFailed", times=50)
+    assert "403" in project.run("deploy_online", bundle_id=sealed).refusal

@@ -98,7 +98,7 @@ def test_two_child_runs_with_one_metric_are_named(project: Any) -> None:
 
 def test_what_is_no_finished_job_of_ours(project: Any) -> None:
     for verb in ("check_gate", "register_model"):
-        assert "there is no job nobody" in project.run(verb, job_name="nobody").refusal
+        assert "there is no job 'nobody'" in project.run(verb, job_name="nobody").refusal
     failed = project.job({}, command="exit 3", status="Failed")
     for verb in ("check_gate", "register_model"):
         assert f"job {failed} is Failed" in project.run(verb, job_name=failed).refusal
