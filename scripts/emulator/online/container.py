@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from emulator.assets import models as assets
 from emulator.assets import paths
-from emulator.environments.models import BuildFailed, Built, build
+from emulator.environments.models import BuildFailed, build
 from emulator.errors import AzureError
 from emulator.online import injection, nocode
 from emulator.online.exceptions import failed, not_emulated
@@ -52,7 +52,7 @@ async def prepare(cloud: Cloud, deployment: Document, folder: Path, record: Reco
     app = folder / "azureml-app"
     root = app / (_last(code_at) if code_at else "mlflow_resources")
     root.mkdir(parents=True)
-    built, model_at, _ = await asyncio.gather(
+    _, model_at, _ = await asyncio.gather(
         _image(cloud, workspace, environment, record),
         _bring_model(cloud, workspace, model, app, record),
         _bring_code(cloud, code_at, root, record),
@@ -65,14 +65,15 @@ async def prepare(cloud: Cloud, deployment: Document, folder: Path, record: Reco
         variables["MLFLOW_MODEL_FOLDER"] = model_at.name if model_at else ""
     home = cloud.home
     return {
-        "folder": str(folder.relative_to(home)), "root": str(root.relative_to(home)), "entry": entry, "python": str(built.python),
+        "folder": str(folder.relative_to(home)), "root": str(root.relative_to(home)), "entry": entry, "environment": environment,
         "model_dir": str(model_at.parent.relative_to(home)) if model_at else None, "variables": variables,
     }  # fmt: skip
 
 
-def server(cloud: Cloud, deployment: Document, launch: Document) -> Server:
-    """The inference server of a prepared revision, not yet started."""
-    properties, python, root = deployment["properties"], Path(launch["python"]), cloud.home / launch["root"]
+async def server(cloud: Cloud, deployment: Document, launch: Document) -> Server:
+    """The inference server of a prepared revision, not yet started. An environment that was cleared away since is built again."""
+    python = (await build(cloud, launch["environment"])).python
+    properties, root = deployment["properties"], cloud.home / launch["root"]
     folder = cloud.home / launch["folder"]
     scratch = folder / "home"
     scratch.mkdir(exist_ok=True)
@@ -135,11 +136,11 @@ def _with_server(environment: Document) -> Document:
     return environment
 
 
-async def _image(cloud: Cloud, workspace: Document, environment: Document, record: Record) -> Built:
+async def _image(cloud: Cloud, workspace: Document, environment: Document, record: Record) -> None:
     record.step("UserContainerImagePull", "InProgress")
     record.event(cloud.now(), "Pulling", "Start pulling container image")
     try:
-        built = await build(cloud, environment)
+        await build(cloud, environment)
     except BuildFailed as problem:
         record.step("UserContainerImagePull", "Failed")
         account = account_of(workspace["properties"]["storageAccount"])
@@ -153,7 +154,6 @@ async def _image(cloud: Cloud, workspace: Document, environment: Document, recor
         ) from problem
     record.step("UserContainerImagePull", "Succeeded")
     record.event(cloud.now(), "Pulled", "Container image is pulled successfully")
-    return built
 
 
 async def _bring_model(cloud: Cloud, workspace: Document, model: Document | None, app: Path, record: Record) -> Path | None:

@@ -70,7 +70,7 @@ async def running(cloud: Cloud, deployment: Document) -> Server:
 
     async def bring_back() -> Server:
         launch = cloud.store.need(f"{deployment['id']}/revision")
-        server = container.server(cloud, deployment, launch)
+        server = await container.server(cloud, deployment, launch)
         await server.start()
         return server
 
@@ -94,7 +94,7 @@ async def _new_revision(cloud: Cloud, deployment: Document) -> None:
     record = Record(folder)
     record.step("SystemSetup", "Succeeded")
     launch = await container.prepare(cloud, deployment, folder, record)
-    server = container.server(cloud, deployment, launch)
+    server = await container.server(cloud, deployment, launch)
     try:
         await server.start()
     except ContainerError as problem:

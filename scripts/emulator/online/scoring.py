@@ -21,6 +21,7 @@ import jwt
 from starlette.responses import Response
 
 from emulator.core import Call
+from emulator.environments.models import BuildFailed
 from emulator.errors import AzureError
 from emulator.online import models, rollout
 from emulator.online.serving import ContainerError, Server
@@ -155,7 +156,7 @@ def _mirror(call: Call, endpoint: Document, request_id: str) -> None:
 async def _ask(call: Call, deployment: Document, request_id: str) -> Response:
     try:
         server = await rollout.running(call.cloud, deployment)
-    except (ContainerError, AzureError):
+    except (ContainerError, BuildFailed):
         return _not_ready(request_id)
     if not server.ready:
         return _not_ready(request_id)

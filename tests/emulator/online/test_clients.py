@@ -199,3 +199,40 @@ def test_azure_mgmt_sees_the_same_service(azure: Any, site: Any) -> None:
     endpoints.begin_delete(*place).result()
     with pytest.raises(ResourceNotFoundError):
         endpoints.get(*place)
+
+
+def test_a_model_shared_through_a_registry_is_deployed_from_it(azure: Any, site: Any, project: Path) -> None:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import CodeConfiguration, Environment, ManagedOnlineDeployment, Model, Registry, RegistryRegionDetails
+    from azure.ai.ml.entities._registry.registry_support_classes import SystemCreatedStorageAccount
+    from azure.identity import EnvironmentCredential
+
+    credential, subscription = EnvironmentCredential(), azure.env["AZURE_SUBSCRIPTION_ID"]
+    client = MLClient(credential, subscription, GROUP, WORKSPACE)
+    account = SystemCreatedStorageAccount(storage_account_hns=False, storage_account_type="Standard_LRS")
+    registry = Registry(
+        name="clients-registry", location="westeurope",
+        replication_locations=[RegistryRegionDetails(location="westeurope", storage_config=account, acr_config=[])],
+    )  # fmt: skip
+    client.registries.begin_create(registry).result()
+    client.models.create_or_update(Model(name="shared-model", version="3", path=project / "model"))
+    where = {"registry_name": "clients-registry", "share_with_name": "shared", "share_with_version": "3"}
+    client.models.share(name="shared-model", version="3", **where)
+    image = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04"
+    client.environments.create_or_update(Environment(name="shared-environment", version="1", image=image, conda_file=project / "conda.yml"))
+    client.environments.share("shared-environment", "1", **where)
+
+    site.endpoint("clients-shared")
+    deployment = ManagedOnlineDeployment(
+        name="blue",
+        endpoint_name="clients-shared",
+        model="azureml://registries/clients-registry/models/shared/versions/3",
+        environment="azureml://registries/clients-registry/environments/shared/versions/3",
+        code_configuration=CodeConfiguration(code=str(project / "code"), scoring_script="score.py"),
+        instance_type="Standard_DS2_v2",
+        instance_count=1,
+    )
+    made = client.online_deployments.begin_create_or_update(deployment).result()
+    assert made.model == "azureml://registries/clients-registry/models/shared/versions/3"
+    assert site.score("clients-shared", {}, site.key("clients-shared"), "blue").json()["model"] == "42"
+    site.remove("clients-shared")
