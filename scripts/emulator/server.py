@@ -41,6 +41,7 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
         listener = _listen(port)
         (home / "logs").mkdir(exist_ok=True)
         logging.basicConfig(filename=home / "logs" / "emulator.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.getLogger("azure").setLevel(logging.WARNING)  # else every blob that is touched writes twenty lines
         try:
             uvloop = importlib.import_module("uvloop")
             runner = uvloop.run
