@@ -15,7 +15,6 @@ from azure.ai.ml.entities import Command, Data, Environment, Job, Model
 from azure.ai.ml.exceptions import JobException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import EnvironmentCredential
-
 from emulator.client import Administrator
 
 BARE = "name: bare\nchannels: [conda-forge]\ndependencies:\n  - pip\n"
@@ -26,7 +25,10 @@ ENDED = ("Completed", "Failed", "Canceled")
 def place(emulator: Any) -> dict[str, Any]:
     """A workspace with a cluster."""
     made: dict[str, Any] = emulator.workspace("jobs-ws")
-    cluster = {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS2_v2", "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2}}}
+    cluster = {
+        "computeType": "AmlCompute",
+        "properties": {"vmSize": "Standard_DS2_v2", "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2}},
+    }
     emulator.arm("PUT", f"{made['id']}/computes/cpu", {"location": "westeurope", "properties": cluster})
     return made
 
@@ -81,7 +83,9 @@ def log_of(ml: MLClient, name: str, file: str = "user_logs/std_log.txt") -> str:
 
 
 class TestCommand:
-    def test_runs_with_inputs_outputs_and_variables(self, ml: MLClient, environment: Environment, code: Callable[..., str], tmp_path: Path) -> None:
+    def test_runs_with_inputs_outputs_and_variables(
+        self, ml: MLClient, environment: Environment, code: Callable[..., str], tmp_path: Path
+    ) -> None:
         script = """
 import json, os, pathlib, sys
 number, text, folder, file, out, model, single = sys.argv[1:]
@@ -106,16 +110,26 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         ml.data.create_or_update(Data(name="job-files", version="1", type="uri_folder", path=str(data)))
         job = command(
             code=code(script, **{"helper.txt": "beside the script"}),
-            command="python main.py ${{inputs.number}} '${{inputs.text}}' ${{inputs.folder}} ${{inputs.file}} ${{outputs.out}} ${{outputs.model}} ${{outputs.single}}"
-            .replace("'${{inputs.text}}'", '"$AZURE_ML_INPUT_text"'),
+            command='python main.py ${{inputs.number}} "$AZURE_ML_INPUT_text" ${{inputs.folder}} ${{inputs.file}} '
+            "${{outputs.out}} ${{outputs.model}} ${{outputs.single}}",
             inputs={
-                "number": 3, "text": 'it\'s $HOME; "quoted"', "folder": Input(type="uri_folder", path="azureml:job-files:1", mode="download"),
+                "number": 3,
+                "text": 'it\'s $HOME; "quoted"',
+                "folder": Input(type="uri_folder", path="azureml:job-files:1", mode="download"),
                 "file": Input(type="uri_file", path=str(data / "a.csv")),
             },
-            outputs={"out": Output(type="uri_folder"), "model": Output(type="mlflow_model", mode="upload"), "single": Output(type="uri_file")},
-            environment=environment, environment_variables={"OWN": "${{inputs.number}}-own"}, compute="cpu", experiment_name="commands",
-            display_name="everything", tags={"team": "data"},
-        )  # fmt: skip
+            outputs={
+                "out": Output(type="uri_folder"),
+                "model": Output(type="mlflow_model", mode="upload"),
+                "single": Output(type="uri_file"),
+            },
+            environment=environment,
+            environment_variables={"OWN": "${{inputs.number}}-own"},
+            compute="cpu",
+            experiment_name="commands",
+            display_name="everything",
+            tags={"team": "data"},
+        )
         made = ml.jobs.create_or_update(job)
         done = ended(ml, made.name)
         assert done.status == "Completed", log_of(ml, made.name)
@@ -141,9 +155,12 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         states = [state for state, _ in _document(emulator, place, made.name)["_run"]["statuses"]]
         assert states == ["NotStarted", "Starting", "Preparing", "Queued", "Running", "Finalizing", "Completed"]
 
-    def test_stream_follows_the_log(self, ml: MLClient, environment: Environment, code: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    def test_stream_follows_the_log(
+        self, ml: MLClient, environment: Environment, code: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
         flag = tmp_path / "go"
-        script = f"import pathlib, time\nprint('first line')\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)\nprint('last line')"
+        wait = f"while not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.05)"
+        script = f"import pathlib, time\nprint('first line')\n{wait}\nprint('last line')"
         made = ml.jobs.create_or_update(command(code=code(script), command="python main.py", environment=environment, compute="cpu"))
         until(ml, made.name, "Running")
         while "first line" not in log_of(ml, made.name):
@@ -167,7 +184,12 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
 
     def test_a_failure_carries_the_end_of_the_log(self, ml: MLClient, environment: Environment, code: Callable[..., str]) -> None:
         made = ml.jobs.create_or_update(
-            command(code=code("print('so far')\nraise ValueError('no such column: dest')"), command="python main.py", environment=environment, compute="cpu")
+            command(
+                code=code("print('so far')\nraise ValueError('no such column: dest')"),
+                command="python main.py",
+                environment=environment,
+                compute="cpu",
+            )
         )
         assert ended(ml, made.name).status == "Failed"
         error = ml.jobs._runs_operations.get_run_details(made.name).error.error
@@ -220,9 +242,12 @@ time.sleep(600)
     def test_a_job_past_its_limit_is_cancelled(self, ml: MLClient, emulator: Any, place: dict[str, Any], environment: Environment) -> None:
         body = ml.environments.create_or_update(environment)
         properties = {
-            "jobType": "Command", "command": "sleep 600", "environmentId": body.id, "computeId": f"{place['id']}/computes/cpu",
+            "jobType": "Command",
+            "command": "sleep 600",
+            "environmentId": body.id,
+            "computeId": f"{place['id']}/computes/cpu",
             "limits": {"jobLimitsType": "Command", "timeout": "PT1S"},
-        }  # fmt: skip
+        }
         emulator.arm("PUT", f"{place['id']}/jobs/too-long", {"properties": properties})
         assert ended(ml, "too-long").status == "Canceled"
         assert "longer than its limit of 1 seconds" in ml.jobs._runs_operations.get_run_details("too-long").error.error.message
@@ -267,8 +292,11 @@ class TestRefusals:
     def good(self, ml: MLClient, place: dict[str, Any], environment: Environment) -> dict[str, Any]:
         """The properties of a job that would run."""
         return {
-            "jobType": "Command", "command": "true", "environmentId": ml.environments.create_or_update(environment).id, "computeId": f"{place['id']}/computes/cpu",
-        }  # fmt: skip
+            "jobType": "Command",
+            "command": "true",
+            "environmentId": ml.environments.create_or_update(environment).id,
+            "computeId": f"{place['id']}/computes/cpu",
+        }
 
     @pytest.mark.parametrize(
         ("change", "where", "what"),
@@ -288,11 +316,23 @@ class TestRefusals:
         ],
     )
     def test_what_cannot_run_is_refused(
-        self, emulator: Any, place: dict[str, Any], send: Any, sign_in: Any, good: dict[str, Any], change: dict[str, Any], where: str, what: str
+        self,
+        emulator: Any,
+        place: dict[str, Any],
+        send: Any,
+        sign_in: Any,
+        good: dict[str, Any],
+        change: dict[str, Any],
+        where: str,
+        what: str,
     ) -> None:
         filled = json.loads(json.dumps(change).replace("@id@", place["id"]))
         answer = send(
-            "PUT", f"https://management.azure.com{place['id']}/jobs/refused", token=sign_in(), version="2024-04-01", json={"properties": {**good, **filled}}
+            "PUT",
+            f"https://management.azure.com{place['id']}/jobs/refused",
+            token=sign_in(),
+            version="2024-04-01",
+            json={"properties": {**good, **filled}},
         )
         assert answer.status_code == 400, answer.text
         error = answer.json()["error"]
@@ -312,9 +352,15 @@ class TestRefusals:
         with pytest.raises(RuntimeError, match="not 'Spark'"):
             emulator.arm("PUT", f"{place['id']}/jobs/spark", {"properties": {"jobType": "Spark"}})
 
-    def test_a_right_is_needed(self, ml: MLClient, place: dict[str, Any], send: Any, sign_in: Any, new_app: Any, good: dict[str, Any], emulator: Any) -> None:
+    def test_a_right_is_needed(
+        self, ml: MLClient, place: dict[str, Any], send: Any, sign_in: Any, new_app: Any, good: dict[str, Any], emulator: Any
+    ) -> None:
         app = new_app("reader-of-jobs")
-        emulator.ask("POST", "/identities", {"name": "reader-of-jobs", "client_id": app["appId"], "roles": [{"role": "Reader", "scope": place["id"]}]})
+        emulator.ask(
+            "POST",
+            "/identities",
+            {"name": "reader-of-jobs", "client_id": app["appId"], "roles": [{"role": "Reader", "scope": place["id"]}]},
+        )
         token = sign_in(client_id=app["appId"], secret=app["secret"])
         url = f"https://management.azure.com{place['id']}/jobs/forbidden"
         answer = send("PUT", url, token=token, version="2024-04-01", json={"properties": good})
@@ -334,14 +380,16 @@ class TestPipeline:
         (tmp_path / "conda.yml").write_text(BARE)
         (tmp_path / "train.yml").write_text(
             "type: command\nname: jobs_train\nversion: '1'\ncode: train\n"
-            "command: python main.py ${{inputs.data}} ${{outputs.model}} ${{inputs.rate}} ${{outputs.report}} $[[--depth ${{inputs.depth}}]]\n"
+            "command: python main.py ${{inputs.data}} ${{outputs.model}} ${{inputs.rate}} ${{outputs.report}}"
+            " $[[--depth ${{inputs.depth}}]]\n"
             "environment: {image: base, conda_file: conda.yml}\n"
             "inputs:\n  data: {type: uri_folder}\n  rate: {type: number, default: 0.5}\n  depth: {type: integer, optional: true}\n"
             "outputs:\n  model: {type: mlflow_model}\n  report: {type: uri_folder}\n"
         )
         ml.components.create_or_update(load_component(tmp_path / "train.yml"))
         (tmp_path / "pipeline.yml").write_text(
-            "type: pipeline\nexperiment_name: pipes\ndisplay_name: two steps\ninputs: {n: 21}\noutputs:\n  model: {type: mlflow_model}\n  report: {}\n"
+            "type: pipeline\nexperiment_name: pipes\ndisplay_name: two steps\ninputs: {n: 21}\n"
+            "outputs:\n  model: {type: mlflow_model}\n  report: {}\n"
             "settings: {default_compute: azureml:cpu}\n"
             "jobs:\n"
             "  train:\n    type: command\n    component: azureml:jobs_train:1\n"
@@ -395,22 +443,43 @@ class TestPipeline:
         assert ml.jobs.get(made.name).status == "Canceled"
         assert {child.status for child in ml.jobs.list(parent_job_name=made.name)} == {"Canceled"}
 
-    def test_bad_bindings_are_refused(self, ml: MLClient, emulator: Any, place: dict[str, Any], tmp_path: Path, send: Any, sign_in: Any) -> None:
+    def test_bad_bindings_are_refused(
+        self, ml: MLClient, emulator: Any, place: dict[str, Any], tmp_path: Path, send: Any, sign_in: Any
+    ) -> None:
         (tmp_path / "conda.yml").write_text(BARE)
         (tmp_path / "one.yml").write_text(
-            "type: command\nname: jobs_one\nversion: '1'\ncommand: echo ${{inputs.a}} > ${{outputs.o}}/x\nenvironment: {image: base, conda_file: conda.yml}\n"
+            "type: command\nname: jobs_one\nversion: '1'\ncommand: echo ${{inputs.a}} > ${{outputs.o}}/x\n"
+            "environment: {image: base, conda_file: conda.yml}\n"
             "inputs:\n  a: {type: uri_folder}\noutputs:\n  o: {type: uri_folder}\n"
         )
         id = ml.components.create_or_update(load_component(tmp_path / "one.yml")).id
         steps = {
-            "one": {"type": "command", "componentId": id, "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.jobs.two.outputs.o}}"}}},
-            "two": {"type": "command", "componentId": id, "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.jobs.one.outputs.o}}"}}},
-            "three": {"type": "command", "componentId": id, "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.inputs.none}}"}}},
-            "four": {"type": "command", "componentId": id, "inputs": {"b": {"job_input_type": "literal", "value": "${{parent.jobs.one.outputs.q}}"}}},
+            "one": {
+                "type": "command",
+                "componentId": id,
+                "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.jobs.two.outputs.o}}"}},
+            },
+            "two": {
+                "type": "command",
+                "componentId": id,
+                "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.jobs.one.outputs.o}}"}},
+            },
+            "three": {
+                "type": "command",
+                "componentId": id,
+                "inputs": {"a": {"job_input_type": "literal", "value": "${{parent.inputs.none}}"}},
+            },
+            "four": {
+                "type": "command",
+                "componentId": id,
+                "inputs": {"b": {"job_input_type": "literal", "value": "${{parent.jobs.one.outputs.q}}"}},
+            },
             "five": {"type": "command", "componentId": id.replace("jobs_one", "none")},
         }
         body = {"properties": {"jobType": "Pipeline", "jobs": steps}}
-        answer = send("PUT", f"https://management.azure.com{place['id']}/jobs/bad-pipeline", token=sign_in(), version="2024-04-01", json=body)
+        answer = send(
+            "PUT", f"https://management.azure.com{place['id']}/jobs/bad-pipeline", token=sign_in(), version="2024-04-01", json=body
+        )
         assert answer.status_code == 400
         text = answer.json()["error"]["message"]
         for part in ("wait for each other", "no input 'none'", "no input 'b'", "no output 'q'", "required input 'a'", "none"):
@@ -433,7 +502,8 @@ pathlib.Path(sys.argv[2], "x.txt").write_text(str(x))
         (tmp_path / "conda.yml").write_text(BARE)
         (tmp_path / "sweep.yml").write_text(
             "type: sweep\nexperiment_name: sweeps\ncompute: azureml:cpu\nsampling_algorithm: grid\n"
-            "trial:\n  code: code\n  command: python main.py ${{search_space.x}} ${{outputs.o}}\n  environment: {image: base, conda_file: conda.yml}\n"
+            "trial:\n  code: code\n  command: python main.py ${{search_space.x}} ${{outputs.o}}\n"
+            "  environment: {image: base, conda_file: conda.yml}\n"
             "search_space:\n  x: {type: choice, values: [1, 2, 4]}\noutputs:\n  o: {type: uri_folder}\n"
             "objective: {goal: minimize, primary_metric: loss}\nlimits: {max_total_trials: 5, max_concurrent_trials: 2}\n"
         )
@@ -455,9 +525,10 @@ class TestRestart:
         marks, flag = tmp_path / "marks", tmp_path / "go"
         text = f"echo started >> {marks}; while [ ! -e {flag} ]; do sleep 0.05; done"
         own_emulator.arm(
-            "PUT", f"{place['id']}/jobs/survivor",
+            "PUT",
+            f"{place['id']}/jobs/survivor",
             {"properties": {"jobType": "Command", "command": text, "environmentId": f"{place['id']}/environments/bare/versions/1"}},
-        )  # fmt: skip
+        )
         while not marks.exists():
             time.sleep(0.05)
         own_emulator.stop()
@@ -486,7 +557,8 @@ def _three_steps(folder: Path, settings: str, bad: str = "sleep 0.5; echo it bro
         f"type: pipeline\nexperiment_name: pipes\nsettings: {{default_compute: azureml:cpu, {settings}}}\njobs:\n"
         f"  bad:\n    type: command\n    command: {bad}; echo ${{{{outputs.o}}}}\n{environment}    outputs: {{o: {{type: uri_folder}}}}\n"
         f"  slow:\n    type: command\n    command: sleep {seconds}\n{environment}"
-        f"  after:\n    type: command\n    command: ls ${{{{inputs.i}}}}\n{environment}    inputs: {{i: '${{{{parent.jobs.bad.outputs.o}}}}'}}\n"
+        f"  after:\n    type: command\n    command: ls ${{{{inputs.i}}}}\n{environment}"
+        "    inputs: {i: '${{parent.jobs.bad.outputs.o}}'}\n"
     )
     return folder / "pipeline.yml"
 

@@ -38,7 +38,10 @@ with mlflow.start_run() as run:
 def place(emulator: Any) -> dict[str, Any]:
     """A workspace with a cluster."""
     made: dict[str, Any] = emulator.workspace("mlflow-ws")
-    cluster = {"computeType": "AmlCompute", "properties": {"vmSize": "Standard_DS2_v2", "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2}}}
+    cluster = {
+        "computeType": "AmlCompute",
+        "properties": {"vmSize": "Standard_DS2_v2", "scaleSettings": {"minNodeCount": 0, "maxNodeCount": 2}},
+    }
     emulator.arm("PUT", f"{made['id']}/computes/cpu", {"location": "westeurope", "properties": cluster})
     return made
 
@@ -67,7 +70,14 @@ def tracked_job(ml: MLClient, tmp_path: Path) -> str:
     (tmp_path / "code" / "main.py").write_text(SCRIPT)
     (tmp_path / "conda.yml").write_text(TRACKED)
     environment = Environment(image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", conda_file=str(tmp_path / "conda.yml"))
-    job = command(code=str(tmp_path / "code"), command="python main.py", environment=environment, compute="cpu", experiment_name="tracked", tags={"by": "test"})
+    job = command(
+        code=str(tmp_path / "code"),
+        command="python main.py",
+        environment=environment,
+        compute="cpu",
+        experiment_name="tracked",
+        tags={"by": "test"},
+    )
     made = ml.jobs.create_or_update(job)
     while (now := ml.jobs.get(made.name).status) not in ENDED:
         time.sleep(0.1)
@@ -88,10 +98,15 @@ def test_a_job_logs_to_its_own_run(ml: MLClient, tracked_job: str, tracking: str
     assert mlflow.get_experiment(run.info.experiment_id).name == "tracked"
     assert ml.jobs.get(tracked_job).tags == {"by": "test", "champion": "no"}
 
-    found = mlflow.search_runs(experiment_names=["tracked"], filter_string="metrics.rmse < 41 and tags.champion = 'no'", output_format="list")
+    found = mlflow.search_runs(
+        experiment_names=["tracked"], filter_string="metrics.rmse < 41 and tags.champion = 'no'", output_format="list"
+    )
     assert tracked_job in [one.info.run_id for one in found]
     assert {file.path for file in MlflowClient().list_artifacts(tracked_job)} >= {"plots", "schema.json"}
-    assert Path(mlflow.artifacts.download_artifacts(run_id=tracked_job, artifact_path="plots/plot.txt", dst_path=str(tmp_path))).read_text() == "a plot"
+    assert (
+        Path(mlflow.artifacts.download_artifacts(run_id=tracked_job, artifact_path="plots/plot.txt", dst_path=str(tmp_path))).read_text()
+        == "a plot"
+    )
     ml.jobs.download(tracked_job, download_path=tmp_path / "job")
     assert (tmp_path / "job" / "artifacts" / "plots" / "plot.txt").read_text() == "a plot"
 
@@ -114,7 +129,9 @@ def test_a_shell_logs_a_run_of_its_own(tracking: str, tmp_path: Path) -> None:
     assert "/experiments/from%20a%20shell/runs/" in read.info.artifact_uri
     folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="files", dst_path=str(tmp_path / "back")))
     assert (folder / "deep" / "x.txt").read_text() == "x"
-    found = mlflow.search_runs(experiment_names=["from a shell"], filter_string=f"tags.mlflow.parentRunId = '{run.info.run_id}'", output_format="list")
+    found = mlflow.search_runs(
+        experiment_names=["from a shell"], filter_string=f"tags.mlflow.parentRunId = '{run.info.run_id}'", output_format="list"
+    )
     assert [one.info.run_id for one in found] == [child.info.run_id]
     MlflowClient().delete_run(child.info.run_id)
     assert MlflowClient().get_run(child.info.run_id).info.lifecycle_stage == "deleted"
@@ -142,14 +159,21 @@ def test_artifacts_can_be_listed_without_the_plugin(tracking: str, sign_in: Any,
         mlflow.log_artifact(str(tmp_path / "a.txt"), "below")
     base = tracking.replace("azureml://", "https://") + "/api/2.0/mlflow/artifacts/list"
     headers = {"Authorization": f"Bearer {sign_in()}"}
-    assert requests.get(base, params={"run_id": run.info.run_id}, headers=headers, timeout=30).json()["files"] == [{"path": "below", "is_dir": True}]
+    assert requests.get(base, params={"run_id": run.info.run_id}, headers=headers, timeout=30).json()["files"] == [
+        {"path": "below", "is_dir": True}
+    ]
     deeper = requests.get(base, params={"run_id": run.info.run_id, "path": "below"}, headers=headers, timeout=30).json()["files"]
     assert deeper == [{"path": "below/a.txt", "is_dir": False, "file_size": 5}]
 
 
 def test_a_reader_reads_and_does_not_write(emulator: Any, place: dict[str, Any], tracking: str, new_app: Any, sign_in: Any) -> None:
     app = new_app(f"mlflow-reader-{uuid.uuid4()}")
-    assignment = {"properties": {"principalId": app["oid"], "roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7"}}
+    assignment = {
+        "properties": {
+            "principalId": app["oid"],
+            "roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/acdd72a7-3385-48ef-bd42-f606fba81ae7",
+        }
+    }
     emulator.arm("PUT", f"{place['id']}/providers/Microsoft.Authorization/roleAssignments/{uuid.uuid4()}", assignment, "2022-04-01")
     headers = {"Authorization": f"Bearer {sign_in(client_id=app['appId'], secret=app['secret'])}"}
     base = tracking.replace("azureml://", "https://") + "/api/2.0/mlflow"

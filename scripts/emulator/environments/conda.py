@@ -1,7 +1,7 @@
 """Reads a conda file as far as pip packages can stand in for it.
 
-The form is conda's (https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html) with the ``pip`` section; a package is
-``name``, ``name=1.2`` (any 1.2.x), ``name==1.2.3``, ``name>=1,<2`` or ``channel::name``, with a build string that is left out.
+The form is conda's (https://docs.conda.io/projects/conda/en/stable/user-guide/tasks/manage-environments.html) with the ``pip`` section;
+a package is ``name``, ``name=1.2`` (any 1.2.x), ``name==1.2.3``, ``name>=1,<2`` or ``channel::name``, with a build string that is left out.
 """
 
 from __future__ import annotations
@@ -37,10 +37,43 @@ PIP_NAMES = {
 
 # Packages of conda's that are no Python packages; what a wheel needs of them it brings along.
 NATIVE = {
-    "_libgcc_mutex", "_openmp_mutex", "blas", "bzip2", "c-compiler", "ca-certificates", "cmake", "compilers", "cuda-toolkit", "cudatoolkit", "cudnn",
-    "cxx-compiler", "gcc", "gcc_linux-64", "git", "gxx", "gxx_linux-64", "libblas", "libffi", "libgcc", "libgcc-ng", "libgomp", "liblapack",
-    "libstdcxx-ng", "make", "mkl", "mkl-service", "nomkl", "openblas", "openmpi", "openssl", "pytorch-cuda", "sqlite", "tk", "xz", "zlib",
-}  # fmt: skip
+    "_libgcc_mutex",
+    "_openmp_mutex",
+    "blas",
+    "bzip2",
+    "c-compiler",
+    "ca-certificates",
+    "cmake",
+    "compilers",
+    "cuda-toolkit",
+    "cudatoolkit",
+    "cudnn",
+    "cxx-compiler",
+    "gcc",
+    "gcc_linux-64",
+    "git",
+    "gxx",
+    "gxx_linux-64",
+    "libblas",
+    "libffi",
+    "libgcc",
+    "libgcc-ng",
+    "libgomp",
+    "liblapack",
+    "libstdcxx-ng",
+    "make",
+    "mkl",
+    "mkl-service",
+    "nomkl",
+    "openblas",
+    "openmpi",
+    "openssl",
+    "pytorch-cuda",
+    "sqlite",
+    "tk",
+    "xz",
+    "zlib",
+}
 
 _PACKAGE = re.compile(r"^(?:(?P<channel>[\w./-]+)::)?(?P<name>[A-Za-z0-9_][\w.-]*)\s*(?P<version>.*)$")
 

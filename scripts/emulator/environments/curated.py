@@ -1,7 +1,8 @@
 """Microsoft's curated environments, as package sets.
 
-Names and the packages that projects rely on come from the definitions in github.com/Azure/azureml-assets (assets/training/general/environments and
-assets/inference/environments); profilers, debuggers and GPU parts are left out, and versions are those that install on the Pythons this catalog supports.
+Names and the packages that projects rely on come from the definitions in github.com/Azure/azureml-assets
+(assets/training/general/environments and assets/inference/environments); profilers, debuggers and GPU parts are left out, and versions are
+those that install on the Pythons this catalog supports.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Builds environments: a conda file, a curated name or an image becomes a virtual environment, once for equal content.
 
-They are kept under ``$XDG_CACHE_HOME`` (default ``~/.cache``) in ``azureml-emulator/environments`` and shared by all emulators of the machine. A version
-that is not pinned stays what it was when the environment was first built, as in an image.
+They are kept under ``$XDG_CACHE_HOME`` (default ``~/.cache``) in ``azureml-emulator/environments`` and shared by all emulators of the
+machine. A version that is not pinned stays what it was when the environment was first built, as in an image.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def root() -> Path:
 
 
 async def build(cloud: Cloud, spec: dict[str, Any]) -> Built:
-    """The environment of an environment version's properties (``image``, ``condaFile``, ``build``, and the asset's ``name``); BuildFailed says why not."""
+    """The environment of an environment version's properties (``image``, ``condaFile``, ``build``, and the asset's ``name``).
+
+    BuildFailed says why there is none.
+    """
     folder = root() / _key(spec)
     if found := _finished(folder):
         return found
@@ -138,10 +141,14 @@ def _recipe(spec: dict[str, Any]) -> conda.Recipe:
                 "Use one of these, or an environment with a conda file"
             )
         recipe = conda.read(curated.conda_file(known))
-        recipe.notes.append(f"'{spec.get('name') or image}' is made from the emulator's package set for {known}, not from Microsoft's image")
+        recipe.notes.append(
+            f"'{spec.get('name') or image}' is made from the emulator's package set for {known}, not from Microsoft's image"
+        )
         return recipe
     what = image or "a Dockerfile" if spec.get("build") or image else "no image and no conda file"
-    return conda.Recipe(notes=[f"the environment names {what}: images are not pulled or built here, the emulator's own Python without packages stands in"])
+    return conda.Recipe(
+        notes=[f"the environment names {what}: images are not pulled or built here, the emulator's own Python without packages stands in"]
+    )
 
 
 async def _interpreter(recipe: conda.Recipe) -> str:
@@ -155,9 +162,17 @@ async def _interpreter(recipe: conda.Recipe) -> str:
     except InvalidSpecifier as error:
         raise conda.BadCondaFile(f"python{recipe.python} is not a version: {error}") from error
     process = await asyncio.create_subprocess_exec(
-        _uv_binary(), "python", "find", "--no-python-downloads", "--no-project", recipe.python,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd="/",
-    )  # fmt: skip
+        _uv_binary(),
+        "python",
+        "find",
+        "--no-python-downloads",
+        "--no-project",
+        recipe.python,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd="/",
+    )
     answer, _ = await process.communicate()
     if process.returncode == 0:
         return answer.decode().strip()
@@ -171,8 +186,11 @@ async def _uv(cloud: Cloud, folder: Path, *words: str) -> None:
         output.write(f"$ uv {' '.join(words)}\n")
     child = await cloud.children.spawn(
         [_uv_binary(), "--no-progress", "--color", "never", "--no-python-downloads", *words],
-        env=_outside_env(cloud), cwd=folder, log=log, name=f"environment {folder.name}",
-    )  # fmt: skip
+        env=_outside_env(cloud),
+        cwd=folder,
+        log=log,
+        name=f"environment {folder.name}",
+    )
     if code := await child.wait():
         end = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
         raise BuildFailed(end or f"uv ended with exit code {code}", log)

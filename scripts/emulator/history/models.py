@@ -1,6 +1,7 @@
 """Runs as run history shows them, and the artifacts that belong to them.
 
-Source: the run history client in azure-ai-ml (``_restclient/runhistory``) and the artifact clients in azureml-mlflow (``_restclient/run_artifact``, ``artifact``).
+Source: the run history client in azure-ai-ml (``_restclient/runhistory``) and the artifact clients in azureml-mlflow
+(``_restclient/run_artifact``, ``artifact``).
 """
 
 from __future__ import annotations
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
 
 # Run history spells types otherwise than ARM (Azure/azure-sdk-for-python issue 48941).
 OUTPUT_TYPES = {
-    "uri_file": "UriFile", "uri_folder": "UriFolder", "mltable": "MLTable", "mlflow_model": "MLFlowModel", "custom_model": "CustomModel", "triton_model": "TritonModel",
-}  # fmt: skip
+    "uri_file": "UriFile",
+    "uri_folder": "UriFolder",
+    "mltable": "MLTable",
+    "mlflow_model": "MLFlowModel",
+    "custom_model": "CustomModel",
+    "triton_model": "TritonModel",
+}
 _RUN_TYPES = {"Command": "azureml.scriptrun", "Pipeline": "azureml.PipelineRun", "Sweep": "hyperdrive"}
 _ORCHESTRATORS = {"Command": "Execution", "Pipeline": "PipelineRun", "Sweep": "HyperDrive"}
 LOG_FOLDERS = ("user_logs/", "azureml-logs/", "logs/azureml/", "system_logs/")
-_OUTPUT_ASSET = re.compile(r"azureml://locations/[^/]+/workspaces/[^/]+/(?:data|models)/azureml_(?P<job>.+)_output_data_(?P<output>[\w.-]+)/versions/1")
+_OUTPUT_ASSET = re.compile(
+    r"azureml://locations/[^/]+/workspaces/[^/]+/(?:data|models)/azureml_(?P<job>.+)_output_data_(?P<output>[\w.-]+)/versions/1"
+)
 
 
 def need(cloud: Cloud, where: Place, run_id: str) -> Document:
@@ -42,7 +50,13 @@ def error_of(document: Document, where: Place) -> Document | None:
     error = document["_run"]["error"]
     if not error:
         return None
-    return {"error": error, "correlation": {"operation": document["_run"]["uuid"]}, "environment": where.location, "location": where.location, "time": document["_run"]["ended"]}
+    return {
+        "error": error,
+        "correlation": {"operation": document["_run"]["uuid"]},
+        "environment": where.location,
+        "location": where.location,
+        "time": document["_run"]["ended"],
+    }
 
 
 def run(cloud: Cloud, where: Place, document: Document) -> Document:
@@ -52,19 +66,51 @@ def run(cloud: Cloud, where: Place, document: Document) -> Document:
     user = {"userObjectId": who["oid"], "userTenantId": TENANT, "userName": who["name"], "upn": None}
     parent = cloud.store.get(jobs.job_id(where.id, inner["parent"])) if inner["parent"] else None
     return {
-        "runNumber": int(inner["number"]), "rootRunId": inner["root"], "createdUtc": inner["created"], "createdBy": user, "userId": who["oid"], "token": None,
-        "error": error_of(document, where), "warnings": inner["warnings"] or None, "revision": len(inner["statuses"]), "statusRevision": len(inner["statuses"]),
-        "runUuid": inner["uuid"], "parentRunUuid": parent["_run"]["uuid"] if parent else None, "lastModifiedUtc": inner["statuses"][-1][1], "lastModifiedBy": user,
-        "duration": _duration(cloud, inner), "cancelationReason": None, "runId": document["name"], "parentRunId": inner["parent"],
-        "experimentId": properties["experimentName"], "status": properties["status"], "startTimeUtc": inner["started"], "endTimeUtc": inner["ended"],
-        "displayName": properties["displayName"], "name": None, "dataContainerId": f"dcid.{document['name']}", "description": properties["description"],
-        "hidden": properties["isArchived"], "runType": "azureml.StepRun" if inner["node"] and parent and parent["properties"]["jobType"] == "Pipeline" else _RUN_TYPES[properties["jobType"]],
+        "runNumber": int(inner["number"]),
+        "rootRunId": inner["root"],
+        "createdUtc": inner["created"],
+        "createdBy": user,
+        "userId": who["oid"],
+        "token": None,
+        "error": error_of(document, where),
+        "warnings": inner["warnings"] or None,
+        "revision": len(inner["statuses"]),
+        "statusRevision": len(inner["statuses"]),
+        "runUuid": inner["uuid"],
+        "parentRunUuid": parent["_run"]["uuid"] if parent else None,
+        "lastModifiedUtc": inner["statuses"][-1][1],
+        "lastModifiedBy": user,
+        "duration": _duration(cloud, inner),
+        "cancelationReason": None,
+        "runId": document["name"],
+        "parentRunId": inner["parent"],
+        "experimentId": properties["experimentName"],
+        "status": properties["status"],
+        "startTimeUtc": inner["started"],
+        "endTimeUtc": inner["ended"],
+        "displayName": properties["displayName"],
+        "name": None,
+        "dataContainerId": f"dcid.{document['name']}",
+        "description": properties["description"],
+        "hidden": properties["isArchived"],
+        "runType": "azureml.StepRun"
+        if inner["node"] and parent and parent["properties"]["jobType"] == "Pipeline"
+        else _RUN_TYPES[properties["jobType"]],
         "runTypeV2": {"orchestrator": _ORCHESTRATORS[properties["jobType"]], "traits": [], "attribution": None, "computeType": None},
-        "properties": properties["properties"], "parameters": {key: str(value) for key, value in (properties.get("parameters") or {}).items()},
-        "target": inner["compute"], "compute": {"target": inner["compute"], "targetType": "AmlCompute", "vmSize": None, "instanceCount": 1},
-        "tags": properties["tags"], "services": {}, "inputDatasets": [], "outputDatasets": [], "runDefinition": None, "jobSpecification": None,
-        "inputs": {}, "outputs": outputs(where, document), "retainForLifetimeOfWorkspace": False,
-    }  # fmt: skip
+        "properties": properties["properties"],
+        "parameters": {key: str(value) for key, value in (properties.get("parameters") or {}).items()},
+        "target": inner["compute"],
+        "compute": {"target": inner["compute"], "targetType": "AmlCompute", "vmSize": None, "instanceCount": 1},
+        "tags": properties["tags"],
+        "services": {},
+        "inputDatasets": [],
+        "outputDatasets": [],
+        "runDefinition": None,
+        "jobSpecification": None,
+        "inputs": {},
+        "outputs": outputs(where, document),
+        "retainForLifetimeOfWorkspace": False,
+    }
 
 
 def _duration(cloud: Cloud, inner: Document) -> str | None:
@@ -81,7 +127,9 @@ def outputs(where: Place, document: Document) -> Document:
     found = {}
     for name, output in document["properties"]["outputs"].items():
         kind = "models" if output["jobOutputType"].endswith("_model") else "data"
-        asset = f"azureml://locations/{where.location}/workspaces/{where.guid}/{kind}/azureml_{document['name']}_output_data_{name}/versions/1"
+        asset = (
+            f"azureml://locations/{where.location}/workspaces/{where.guid}/{kind}/azureml_{document['name']}_output_data_{name}/versions/1"
+        )
         found[name] = {"assetId": asset, "type": OUTPUT_TYPES[output["jobOutputType"]]}
     return found
 
@@ -100,13 +148,44 @@ async def details(cloud: Cloud, where: Place, document: Document) -> Document:
     """What a client polls while a job runs: its status, error and logs, with an address to read each log at."""
     shown = run(cloud, where, document)
     return {
-        **{key: shown[key] for key in (
-            "runId", "runUuid", "parentRunUuid", "target", "status", "parentRunId", "startTimeUtc", "endTimeUtc", "error", "warnings", "tags", "properties",
-            "parameters", "services", "inputDatasets", "outputDatasets", "runDefinition", "revision", "runTypeV2", "compute", "createdBy", "runNumber",
-            "rootRunId", "userId", "statusRevision", "lastModifiedBy", "lastModifiedUtc", "duration", "inputs", "outputs",
-        )},
-        "createdTimeUtc": shown["createdUtc"], "logFiles": await log_files(cloud, where, document["name"]),
-    }  # fmt: skip
+        **{
+            key: shown[key]
+            for key in (
+                "runId",
+                "runUuid",
+                "parentRunUuid",
+                "target",
+                "status",
+                "parentRunId",
+                "startTimeUtc",
+                "endTimeUtc",
+                "error",
+                "warnings",
+                "tags",
+                "properties",
+                "parameters",
+                "services",
+                "inputDatasets",
+                "outputDatasets",
+                "runDefinition",
+                "revision",
+                "runTypeV2",
+                "compute",
+                "createdBy",
+                "runNumber",
+                "rootRunId",
+                "userId",
+                "statusRevision",
+                "lastModifiedBy",
+                "lastModifiedUtc",
+                "duration",
+                "inputs",
+                "outputs",
+            )
+        },
+        "createdTimeUtc": shown["createdUtc"],
+        "logFiles": await log_files(cloud, where, document["name"]),
+    }
 
 
 async def log_files(cloud: Cloud, where: Place, run_id: str) -> dict[str, str]:
@@ -138,7 +217,15 @@ def content_uri(cloud: Cloud, where: Place, run_id: str, path: str, permissions:
 
 def described(origin: str, container: str, path: str) -> Document:
     """An artifact as the artifact service describes it."""
-    return {"artifactId": f"{origin}/{container}/{path}", "origin": origin, "container": container, "path": path, "etag": None, "createdTime": None, "tags": {}}
+    return {
+        "artifactId": f"{origin}/{container}/{path}",
+        "origin": origin,
+        "container": container,
+        "path": path,
+        "etag": None,
+        "createdTime": None,
+        "tags": {},
+    }
 
 
 async def content(cloud: Cloud, located: paths.Located, path: str, described_as: Document) -> Document:

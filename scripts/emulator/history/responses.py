@@ -71,7 +71,9 @@ async def cancel_run(call: Call) -> Any:
     document = models.need(call.cloud, where, call.params["run"])
     if document["properties"]["status"] not in jobs.TERMINAL:
         jobs.set_status(call.cloud, document["id"], "CancelRequested")
-        call.cloud.operations.start(scope=document["id"], kind="cancelJob", work=scheduler.of(call.cloud).cancel(document["id"]), location=where.location)
+        call.cloud.operations.start(
+            scope=document["id"], kind="cancelJob", work=scheduler.of(call.cloud).cancel(document["id"]), location=where.location
+        )
     return models.run(call.cloud, where, call.cloud.store.need(document["id"]))
 
 
@@ -124,7 +126,11 @@ async def list_artifacts(call: Call) -> Any:
     where, run = place(call), call.params["run"]
     prefix = call.query.get("path", "")
     found = [path for path in await models.artifact_paths(call.cloud, where, run) if path.startswith(prefix)]
-    return {"value": [models.described("ExperimentRun", f"dcid.{run}", path) for path in found], "continuationToken": None, "nextLink": None}
+    return {
+        "value": [models.described("ExperimentRun", f"dcid.{run}", path) for path in found],
+        "continuationToken": None,
+        "nextLink": None,
+    }
 
 
 async def get_artifact(call: Call) -> Any:
@@ -136,7 +142,10 @@ async def get_artifact(call: Call) -> Any:
 async def get_artifacts_below(call: Call) -> Any:
     where, run, prefix = place(call), call.params["run"], call.query.get("path", "")
     found = [path for path in await models.artifact_paths(call.cloud, where, run) if path.startswith(prefix)]
-    value = [{**models.described("ExperimentRun", f"dcid.{run}", path), "contentUri": models.content_uri(call.cloud, where, run, path, "r")} for path in found]
+    value = [
+        {**models.described("ExperimentRun", f"dcid.{run}", path), "contentUri": models.content_uri(call.cloud, where, run, path, "r")}
+        for path in found
+    ]
     return {"value": value, "continuationToken": None, "nextLink": None}
 
 

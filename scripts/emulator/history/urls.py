@@ -44,13 +44,27 @@ ROUTES = [
     *_by_experiment("GET", "runs/{run}/artifacts", to.list_artifacts, _READ, "A run's artifacts"),
     *_by_experiment("GET", "runs/{run}/artifacts/path", to.list_artifacts, _READ, "A run's artifacts below a path"),
     *_by_experiment("GET", "runs/{run}/artifacts/contentinfo", to.get_artifact, _READ, "Where to read an artifact"),
-    *_by_experiment("GET", "runs/{run}/artifacts/prefix/contentinfo", to.get_artifacts_below, _READ, "Where to read the artifacts below a path"),
+    *_by_experiment(
+        "GET", "runs/{run}/artifacts/prefix/contentinfo", to.get_artifacts_below, _READ, "Where to read the artifacts below a path"
+    ),
     *_by_experiment("GET", "runs/{run}/artifacts/metadata", to.get_artifact_metadata, _READ, "Describe an artifact"),
     *_by_experiment("POST", "runs/{run}/artifacts/batch/metadata", to.make_artifacts, _WRITE, "Where to write artifacts of a run"),
     _route("GET", _CONTAINER, to.list_container, _READ, "The artifacts of a container"),
     _route("GET", _CONTAINER + "/contentinfo", to.get_container_artifact, _READ, "Where to read an artifact of a container"),
     _route("GET", _CONTAINER + "/content", to.get_container_content, _READ, "Read an artifact of a container"),
     _route("POST", _CONTAINER + "/batch/metadata", to.make_container_artifacts, _WRITE, "Where to write artifacts of a container"),
-    _route("POST", "/data/v1.0" + _PLACE + "/dataversion/batchGetResolvedUris", to.resolve_data, f"{_WS}/datasets/registered/read", "Where a run's data outputs are"),
-    _route("POST", "/modelregistry/v1.0" + _PLACE + "/models/batchGetResolvedUris", to.resolve_models, f"{_WS}/models/read", "Where a run's model outputs are"),
+    _route(
+        "POST",
+        "/data/v1.0" + _PLACE + "/dataversion/batchGetResolvedUris",
+        to.resolve_data,
+        f"{_WS}/datasets/registered/read",
+        "Where a run's data outputs are",
+    ),
+    _route(
+        "POST",
+        "/modelregistry/v1.0" + _PLACE + "/models/batchGetResolvedUris",
+        to.resolve_models,
+        f"{_WS}/models/read",
+        "Where a run's model outputs are",
+    ),
 ]

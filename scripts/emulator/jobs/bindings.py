@@ -36,7 +36,10 @@ def optional_references(text: str) -> set[str]:
 
 
 def fill(text: str, value: Callable[[str], str | None]) -> str:
-    """The text with every expression replaced; an optional part goes when one of its expressions has no value. KeyError names one that must have."""
+    """The text with every expression replaced; an optional part goes when one of its expressions has no value.
+
+    KeyError names an expression that must have a value and has none.
+    """
 
     def part(match: re.Match[str]) -> str:
         inside = match[1]

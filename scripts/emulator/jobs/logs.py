@@ -1,4 +1,4 @@
-"""A run's logs, written where the service puts them, while the run goes on: append blobs below ``ExperimentRun/dcid.<job>`` of the artifact store."""
+"""A run's logs, written while the run goes on where the service puts them: below ``ExperimentRun/dcid.<job>`` of the artifact store."""
 
 from __future__ import annotations
 

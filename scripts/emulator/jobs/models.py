@@ -1,6 +1,7 @@
 """What a job is: its document, its states, and how ARM shows it.
 
-Source: https://learn.microsoft.com/rest/api/azureml/jobs. Beside the ARM document, ``_run`` keeps what run history needs: parents, times, error.
+Source: https://learn.microsoft.com/rest/api/azureml/jobs. Beside the ARM document, ``_run`` keeps what run history needs: parents, times,
+error.
 """
 
 from __future__ import annotations
@@ -89,26 +90,59 @@ def create(
 ) -> Document:
     """Write a new job in state NotStarted. ``parent`` makes it a child run, ``node`` the step of a pipeline that it runs."""
     blank: Document = {
-        "description": None, "tags": {}, "properties": {}, "displayName": name, "experimentName": "Default", "isArchived": False, "componentId": None,
-        "identity": None, "inputs": {}, "outputs": {},
-    }  # fmt: skip
+        "description": None,
+        "tags": {},
+        "properties": {},
+        "displayName": name,
+        "experimentName": "Default",
+        "isArchived": False,
+        "componentId": None,
+        "identity": None,
+        "inputs": {},
+        "outputs": {},
+    }
     full = {**blank, **{key: value for key, value in properties.items() if value is not None}, "status": "NotStarted"}
     full["services"] = {
-        "Tracking": {"jobServiceType": "Tracking", "port": None, "endpoint": where.tracking_uri, "status": None, "errorMessage": None, "properties": None},
+        "Tracking": {
+            "jobServiceType": "Tracking",
+            "port": None,
+            "endpoint": where.tracking_uri,
+            "status": None,
+            "errorMessage": None,
+            "properties": None,
+        },
         "Studio": {
-            "jobServiceType": "Studio", "port": None, "status": None, "errorMessage": None, "properties": None,
+            "jobServiceType": "Studio",
+            "port": None,
+            "status": None,
+            "errorMessage": None,
+            "properties": None,
             "endpoint": f"https://ml.azure.com/runs/{name}?wsid={where.id}",
         },
-    }  # fmt: skip
+    }
     full["outputs"] = {key: placed_output(name, key, output or {}) for key, output in full["outputs"].items()}
     document: Document = {
-        "id": job_id(where.id, name), "name": name, "type": TYPE, "properties": full, "systemData": system_data,
+        "id": job_id(where.id, name),
+        "name": name,
+        "type": TYPE,
+        "properties": full,
+        "systemData": system_data,
         "_run": {
-            "parent": parent["name"] if parent else None, "root": parent["_run"]["root"] if parent else name, "node": node, "uuid": str(uuid.uuid4()),
-            "number": cloud.now().timestamp(), "who": who, "created": cloud.stamp(), "started": None, "ended": None, "error": None, "warnings": [],
-            "statuses": [["NotStarted", cloud.stamp()]], "compute": compute_name(full.get("computeId")),
+            "parent": parent["name"] if parent else None,
+            "root": parent["_run"]["root"] if parent else name,
+            "node": node,
+            "uuid": str(uuid.uuid4()),
+            "number": cloud.now().timestamp(),
+            "who": who,
+            "created": cloud.stamp(),
+            "started": None,
+            "ended": None,
+            "error": None,
+            "warnings": [],
+            "statuses": [["NotStarted", cloud.stamp()]],
+            "compute": compute_name(full.get("computeId")),
         },
-    }  # fmt: skip
+    }
     return save(cloud, document)
 
 
@@ -120,11 +154,17 @@ def save(cloud: Cloud, document: Document) -> Document:
 
 
 def placed_output(job: str, name: str, output: Document) -> Document:
-    """An output with its type, mode and URI: the given one with its placeholders filled in, or a folder of the job's in the default datastore."""
+    """An output with its type, mode and URI: the given one with its placeholders filled in, or a folder of the job's own."""
     kind = output.get("jobOutputType") or output.get("job_output_type") or "uri_folder"
-    uri = output.get("uri") or f"azureml://datastores/{output.get('datastore', 'workspaceblobstore')}/paths/azureml/{job}/{name}" + ("" if kind == "uri_file" else "/")
+    uri = output.get("uri") or f"azureml://datastores/{output.get('datastore', 'workspaceblobstore')}/paths/azureml/{job}/{name}" + (
+        "" if kind == "uri_file" else "/"
+    )
     uri = uri.replace("${{name}}", job).replace("${{output_name}}", name)
-    shown = {key: value for key, value in output.items() if key in ("description", "assetName", "assetVersion", "autoDeleteSetting", "pathOnCompute")}
+    shown = {
+        key: value
+        for key, value in output.items()
+        if key in ("description", "assetName", "assetVersion", "autoDeleteSetting", "pathOnCompute")
+    }
     return {"description": None, **shown, "jobOutputType": kind, "mode": output.get("mode") or "ReadWriteMount", "uri": uri}
 
 
@@ -179,9 +219,11 @@ def view(document: Document) -> Document:
     properties = dict(document["properties"])
     if properties["status"] in TERMINAL:
         default = {
-            "description": None, "jobOutputType": "uri_folder", "mode": "ReadWriteMount",
+            "description": None,
+            "jobOutputType": "uri_folder",
+            "mode": "ReadWriteMount",
             "uri": f"azureml://datastores/workspaceartifactstore/{ARTIFACTS}{document['name']}",
-        }  # fmt: skip
+        }
         properties["outputs"] = {"default": default, **properties["outputs"]}
     if document["_run"]["parent"]:
         properties["parentJobName"] = document["_run"]["parent"]

@@ -80,7 +80,9 @@ async def delete_job(call: Call) -> Any:
         return Reply(204)
     if document["properties"]["status"] not in models.TERMINAL:
         raise AzureError(
-            409, "Conflict", f"Job '{document['name']}' is {document['properties']['status']}; cancel it, or wait for its end, before it is deleted."
+            409,
+            "Conflict",
+            f"Job '{document['name']}' is {document['properties']['status']}; cancel it, or wait for its end, before it is deleted.",
         )
 
     async def work() -> None:
@@ -88,4 +90,6 @@ async def delete_job(call: Call) -> Any:
             call.cloud.store.delete(one["id"])
 
     location = call.cloud.store.need(models.workspace_of(document["id"]))["location"]
-    return call.accepted(call.cloud.operations.start(scope=document["id"], kind="deleteJob", work=work(), location=location, result=lambda: None))
+    return call.accepted(
+        call.cloud.operations.start(scope=document["id"], kind="deleteJob", work=work(), location=location, result=lambda: None)
+    )

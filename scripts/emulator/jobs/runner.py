@@ -1,7 +1,7 @@
 """Runs one command: environment, code and inputs brought here, the process in its own folder, outputs and logs sent where they belong.
 
-Sources: https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command and how-to-read-write-data-v2 (modes); the special folders ``outputs``
-and ``logs`` (https://learn.microsoft.com/azure/machine-learning/how-to-save-write-experiment-files). Mounts are done by copying in and out.
+Sources: https://learn.microsoft.com/azure/machine-learning/reference-yaml-job-command, how-to-read-write-data-v2 for the modes, and
+how-to-save-write-experiment-files for the special folders ``outputs`` and ``logs``. Mounts are done by copying in and out.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import shutil
 from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from emulator.assets import models as assets
 from emulator.assets import paths
-from emulator.environments.models import Built, BuildFailed, build
+from emulator.environments.models import BuildFailed, Built, build
 from emulator.errors import AzureError
 from emulator.jobs import bindings, logs, models
 from emulator.jobs.durations import seconds
@@ -133,7 +133,9 @@ async def _reach(work: Awaitable[T], what: str) -> T:
     try:
         return await work
     except AzureError as error:
-        raise JobFailed(f"Failed to access {what}: {error.message}", inner="StreamAccess.NotFound" if error.status == 404 else "StreamAccess") from error
+        raise JobFailed(
+            f"Failed to access {what}: {error.message}", inner="StreamAccess.NotFound" if error.status == 404 else "StreamAccess"
+        ) from error
 
 
 def _output(where: Place, name: str, output: Document, workplace: Workplace) -> str:
@@ -149,24 +151,35 @@ def _output(where: Place, name: str, output: Document, workplace: Workplace) -> 
     return str(folder)
 
 
-async def _execute(cloud: Cloud, where: Place, document: Document, workplace: Workplace, built: Built, spec: Document, turns: Turns) -> None:
+async def _execute(
+    cloud: Cloud, where: Place, document: Document, workplace: Workplace, built: Built, spec: Document, turns: Turns
+) -> None:
     properties, name = document["properties"], document["name"]
     try:
         command = bindings.fill(properties["command"], workplace.values.get)
     except KeyError as error:
         raise JobFailed(f"The command refers to {error.args[0]}, which has no value.") from error
     variables = run_variables(cloud, where, document, workplace.values, spec.get("environmentVariables") or {})
-    variables.update({
-        "PATH": f"{built.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}", "VIRTUAL_ENV": str(built.python.parent.parent),
-        "HOME": str(workplace.root / "home"), "XDG_CACHE_HOME": str(cloud.home / "jobs" / "cache"), "TMPDIR": str(workplace.root / "tmp"), "AZ_BATCHAI_JOB_TEMP": str(workplace.root / "tmp"),
-        "AZUREML_CR_EXECUTION_WORKING_DIR_PATH": str(workplace.code), "PWD": str(workplace.code),
-    })  # fmt: skip
+    variables.update(
+        {
+            "PATH": f"{built.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "VIRTUAL_ENV": str(built.python.parent.parent),
+            "HOME": str(workplace.root / "home"),
+            "XDG_CACHE_HOME": str(cloud.home / "jobs" / "cache"),
+            "TMPDIR": str(workplace.root / "tmp"),
+            "AZ_BATCHAI_JOB_TEMP": str(workplace.root / "tmp"),
+            "AZUREML_CR_EXECUTION_WORKING_DIR_PATH": str(workplace.code),
+            "PWD": str(workplace.code),
+        }
+    )
     for key, value in (properties.get("environmentVariables") or {}).items():
         variables[key] = bindings.fill(str(value), workplace.values.get)
     workplace.std_log.touch()
     follower = logs.Follower(logs.RunLog(cloud, where.id, name, logs.STREAMED), workplace.std_log)
     limit = seconds((properties.get("limits") or {}).get("timeout")) or RUN_LIMIT
-    child = await cloud.children.spawn([_shell(), "-c", command], env=variables, cwd=workplace.code, log=workplace.std_log, name=f"job {name}")
+    child = await cloud.children.spawn(
+        [_shell(), "-c", command], env=variables, cwd=workplace.code, log=workplace.std_log, name=f"job {name}"
+    )
     succeeded = False
     try:
         try:
@@ -188,11 +201,14 @@ async def _execute(cloud: Cloud, where: Place, document: Document, workplace: Wo
 def _failure(code: int, log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()[-TAIL:]
     text = "\n".join(lines)[-4000:]
-    return f"Execution failed. User process exited with status code {code}. Please check log file 'user_logs/std_log.txt' for error details. Error: {text}"
+    return (
+        f"Execution failed. User process exited with status code {code}. "
+        f"Please check log file '{logs.STREAMED}' for error details. Error: {text}"
+    )
 
 
 async def _send_outputs(cloud: Cloud, where: Place, name: str, workplace: Workplace, succeeded: bool) -> None:
-    """Upload outputs, and the folders ``outputs`` and ``logs`` of the working directory. What is only uploaded at the end of a success stays behind after a failure."""
+    """Upload outputs, and the folders ``outputs`` and ``logs`` of the working directory. Mode upload uploads after a success only."""
     for output, (source, declared) in workplace.outputs.items():
         if not succeeded and str(declared["mode"]).lower() == "upload":
             continue
@@ -201,7 +217,9 @@ async def _send_outputs(cloud: Cloud, where: Place, name: str, workplace: Workpl
     for special in ("outputs", "logs"):
         folder = workplace.code / special
         if folder.is_dir():
-            await paths.upload(cloud, folder, paths.in_datastore(cloud, where.id, "workspaceartifactstore", f"{models.ARTIFACTS}{name}/{special}/"))
+            await paths.upload(
+                cloud, folder, paths.in_datastore(cloud, where.id, "workspaceartifactstore", f"{models.ARTIFACTS}{name}/{special}/")
+            )
 
 
 def _shell() -> str:

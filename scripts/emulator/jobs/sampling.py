@@ -1,7 +1,8 @@
 """Where a sweep looks: parameter distributions, and the next point to try.
 
-Source: https://learn.microsoft.com/azure/machine-learning/how-to-tune-hyperparameters#define-the-search-space. Random sampling draws each parameter by
-itself; grid sampling takes every combination of choices in turn. Bayesian sampling draws at random too: it does not learn from the trials before.
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-tune-hyperparameters#define-the-search-space. Random sampling draws each
+parameter by itself; grid sampling takes every combination of choices in turn. Bayesian sampling draws at random too: it does not learn
+from the trials before.
 """
 
 from __future__ import annotations
@@ -14,10 +15,17 @@ from typing import Any
 
 # name: the fields of the form that pipelines send, in the order of the list that sweep jobs send
 _FIELDS = {
-    "choice": ("values",), "randint": ("upper",), "uniform": ("min_value", "max_value"), "quniform": ("min_value", "max_value", "q"),
-    "loguniform": ("min_value", "max_value"), "qloguniform": ("min_value", "max_value", "q"), "normal": ("mu", "sigma"), "qnormal": ("mu", "sigma", "q"),
-    "lognormal": ("mu", "sigma"), "qlognormal": ("mu", "sigma", "q"),
-}  # fmt: skip
+    "choice": ("values",),
+    "randint": ("upper",),
+    "uniform": ("min_value", "max_value"),
+    "quniform": ("min_value", "max_value", "q"),
+    "loguniform": ("min_value", "max_value"),
+    "qloguniform": ("min_value", "max_value", "q"),
+    "normal": ("mu", "sigma"),
+    "qnormal": ("mu", "sigma", "q"),
+    "lognormal": ("mu", "sigma"),
+    "qlognormal": ("mu", "sigma", "q"),
+}
 
 
 def parameters(space: dict[str, Any]) -> dict[str, tuple[str, list[Any]]]:
@@ -49,7 +57,7 @@ def points(space: dict[str, Any], algorithm: str, seed: int | None) -> Iterator[
         for values in itertools.product(*(arguments[0] for _, arguments in known.values())):
             yield dict(zip(known, values, strict=True))
         return
-    source = random.Random(seed)  # noqa: S311
+    source = random.Random(seed)
     while True:
         yield {name: _draw(kind, arguments, source) for name, (kind, arguments) in known.items()}
 

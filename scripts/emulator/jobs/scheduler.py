@@ -1,4 +1,4 @@
-"""When jobs run: each as a task of its own, so many commands at once as the setting ``parallel_jobs`` allows, the others Queued in order of arrival."""
+"""When jobs run: each as a task of its own, so many commands at once as ``parallel_jobs`` allows, the others Queued in order of arrival."""
 
 from __future__ import annotations
 
@@ -103,20 +103,30 @@ class Scheduler:
                 await pipeline.run(self._cloud, document, self)
             else:
                 await sweep.run(self._cloud, document, self)
-            models.set_status(self._cloud, id, "Completed")
+            self._end(id, "Completed")
         except asyncio.CancelledError:
             pass  # who cancelled it says how it ends
         except TimedOut as error:
-            models.set_status(self._cloud, id, "Canceled", {"code": "UserError", "message": str(error), "innerError": {"code": "MaxRunDurationReached"}})
+            models.set_status(
+                self._cloud, id, "Canceled", {"code": "UserError", "message": str(error), "innerError": {"code": "MaxRunDurationReached"}}
+            )
         except JobFailed as failure:
-            models.set_status(self._cloud, id, "Failed", failure.error)
+            self._end(id, "Failed", failure.error)
         except AzureError as error:
-            models.set_status(self._cloud, id, "Failed", {"code": "UserError", "message": error.message, "innerError": {"code": error.code}})
+            models.set_status(
+                self._cloud, id, "Failed", {"code": "UserError", "message": error.message, "innerError": {"code": error.code}}
+            )
         except Exception as error:
             if self.turns.closed:
                 return
             log.exception("job %s", id)
-            models.set_status(self._cloud, id, "Failed", {"code": "ServiceError", "message": f"emulator bug: {type(error).__name__}: {error}"})
+            models.set_status(
+                self._cloud, id, "Failed", {"code": "ServiceError", "message": f"emulator bug: {type(error).__name__}: {error}"}
+            )
+
+    def _end(self, id: str, status: str, error: Document | None = None) -> None:
+        if self._cloud.store.exists(id):  # its workspace may have been deleted meanwhile
+            models.set_status(self._cloud, id, status, error)
 
     async def resume(self) -> None:
         """Start again what a stop of the emulator interrupted; a line in the log says so."""
@@ -136,12 +146,21 @@ class Scheduler:
                 def edit(found: Document) -> None:
                     found["properties"]["status"] = "NotStarted"
                     found["_run"]["statuses"].append(["NotStarted", self._cloud.stamp()])
-                    found["_run"]["warnings"].append({"source": "Emulator", "message": "The emulator stopped while this job ran; it was started again."})
+                    found["_run"]["warnings"].append(
+                        {"source": "Emulator", "message": "The emulator stopped while this job ran; it was started again."}
+                    )
 
                 models.change(self._cloud, one["id"], edit)
                 log.info("job %s was interrupted and starts again", one["name"])
         for child in children:
             await self._again(child)
+
+    async def abandon(self, id: str) -> None:
+        """End the jobs below a resource that is deleted."""
+        tasks = [task for key, task in self._tasks.items() if key.startswith(f"{id.lower().rstrip('/')}/")]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Stop all jobs where they are, at once."""

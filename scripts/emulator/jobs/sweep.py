@@ -1,7 +1,7 @@
 """Runs a sweep: trials with sampled parameters, the best by a metric that they log.
 
-Source: https://learn.microsoft.com/azure/machine-learning/how-to-tune-hyperparameters. How parameters are drawn is in ``sampling.py``. Early termination policies
-are taken and not applied: every trial runs to its end.
+Source: https://learn.microsoft.com/azure/machine-learning/how-to-tune-hyperparameters. How parameters are drawn is in ``sampling.py``.
+Early termination policies are taken and not applied: every trial runs to its end.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ async def run(cloud: Cloud, document: Document, scheduler: Scheduler) -> None:
 
 async def _explain(log: logs.RunLog, properties: Document) -> None:
     algorithm = str((properties.get("samplingAlgorithm") or {}).get("samplingAlgorithmType", "Random"))
-    await log.line(f"Sampling: {algorithm}" + (" (here it draws at random, and does not learn from earlier trials)" if algorithm.lower() == "bayesian" else ""))
+    await log.line(
+        f"Sampling: {algorithm}"
+        + (" (here it draws at random, and does not learn from earlier trials)" if algorithm.lower() == "bayesian" else "")
+    )
     if (properties.get("earlyTermination") or {}).get("policyType"):
         await log.line("The early termination policy is not applied here: every trial runs to its end")
 
@@ -57,7 +60,12 @@ async def _trials(cloud: Cloud, where: Place, document: Document, scheduler: Sch
     at_once = int(limits.get("maxConcurrentTrials") or total)
     algorithm = properties.get("samplingAlgorithm") or {}
     try:
-        points = list(itertools.islice(sampling.points(properties["searchSpace"], str(algorithm.get("samplingAlgorithmType", "Random")), algorithm.get("seed")), total))
+        points = list(
+            itertools.islice(
+                sampling.points(properties["searchSpace"], str(algorithm.get("samplingAlgorithmType", "Random")), algorithm.get("seed")),
+                total,
+            )
+        )
     except ValueError as error:
         raise JobFailed(str(error)) from error
     known = {one["name"]: one for one in models.children(cloud, document)}
@@ -78,11 +86,17 @@ def _trial(cloud: Cloud, where: Place, parent: Document, name: str, point: dict[
     timeout = (sweep.get("limits") or {}).get("trialTimeout")
     properties: Document = {
         **{key: trial.get(key) for key in ("command", "codeId", "environmentId", "environmentVariables", "distribution", "resources")},
-        "jobType": "Command", "experimentName": sweep["experimentName"], "computeId": sweep.get("computeId"), "inputs": sweep["inputs"],
-        "outputs": {key: {**output, "uri": None} for key, output in sweep["outputs"].items()}, "displayName": name, "parameters": point,
-        "limits": {"jobLimitsType": "Command", "timeout": timeout} if timeout else None, "tags": {"hyperparameters": json.dumps(point)},
+        "jobType": "Command",
+        "experimentName": sweep["experimentName"],
+        "computeId": sweep.get("computeId"),
+        "inputs": sweep["inputs"],
+        "outputs": {key: {**output, "uri": None} for key, output in sweep["outputs"].items()},
+        "displayName": name,
+        "parameters": point,
+        "limits": {"jobLimitsType": "Command", "timeout": timeout} if timeout else None,
+        "tags": {"hyperparameters": json.dumps(point)},
         "properties": {"azureml.runsource": "hyperdrive.trial", "hyperparameters": json.dumps(point)},
-    }  # fmt: skip
+    }
     document = models.create(cloud, where, name, properties, parent["_run"]["who"], parent["systemData"], parent=parent, node=name)
     return models.change(cloud, document["id"], lambda found: found["_run"].update({"search": point}))
 
@@ -101,7 +115,11 @@ async def _choose(cloud: Cloud, where: Place, document: Document, trials: list[D
     if not scores:
         if failed:
             details = [{**trial["_run"]["error"], "target": trial["name"]} for trial in failed[:5]]
-            raise JobFailed(f"{len(failed)} of {len(trials)} trials failed, and none completed with the metric '{metric}'.", inner="TrialsFailed", details=details)
+            raise JobFailed(
+                f"{len(failed)} of {len(trials)} trials failed, and none completed with the metric '{metric}'.",
+                inner="TrialsFailed",
+                details=details,
+            )
         raise JobFailed(f"No trial logged the primary metric '{metric}'.", inner="MetricNotFound")
     best = max(scores, key=lambda name: sign * scores[name])
     await log.line(f"Best trial: {best} with {metric} = {scores[best]}")

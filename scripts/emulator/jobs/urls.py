@@ -18,7 +18,9 @@ _JOB = _JOBS + "/{job}"
 ROUTES = [
     Route("GET", ARM, _JOBS, to.list_jobs, f"{_WS}/jobs/read", doc="List jobs"),
     Route("GET", ARM, _JOB, to.get_job, f"{_WS}/jobs/read", doc="Read a job"),
-    Route("PUT", ARM, _JOB, to.put_job, f"{_WS}/jobs/write", doc="Submit a command, pipeline or sweep job, or change what of a job may change"),
+    Route(
+        "PUT", ARM, _JOB, to.put_job, f"{_WS}/jobs/write", doc="Submit a command, pipeline or sweep job, or change what of a job may change"
+    ),
     Route("POST", ARM, _JOB + "/cancel", to.cancel_job, f"{_WS}/jobs/cancel/action", doc="Cancel a job"),
     Route("DELETE", ARM, _JOB, to.delete_job, f"{_WS}/jobs/delete", doc="Delete a job that has ended"),
 ]
@@ -32,3 +34,8 @@ async def start(cloud: Cloud) -> None:
 async def stop(cloud: Cloud) -> None:
     """End all jobs' processes; their state stays for the next start."""
     await scheduler.of(cloud).close()
+
+
+async def deleted(cloud: Cloud, id: str) -> None:
+    """The jobs of a deleted workspace end."""
+    await scheduler.of(cloud).abandon(id)

@@ -25,9 +25,18 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 SCRIPTS = Path(__file__).resolve().parent.parent.parent
 _STATUSES = {
-    "NotStarted": "SCHEDULED", "Starting": "SCHEDULED", "Provisioning": "SCHEDULED", "Preparing": "SCHEDULED", "Queued": "SCHEDULED", "Running": "RUNNING",
-    "Finalizing": "RUNNING", "CancelRequested": "RUNNING", "Completed": "FINISHED", "Failed": "FAILED", "Canceled": "KILLED",
-}  # fmt: skip
+    "NotStarted": "SCHEDULED",
+    "Starting": "SCHEDULED",
+    "Provisioning": "SCHEDULED",
+    "Preparing": "SCHEDULED",
+    "Queued": "SCHEDULED",
+    "Running": "RUNNING",
+    "Finalizing": "RUNNING",
+    "CancelRequested": "RUNNING",
+    "Completed": "FINISHED",
+    "Failed": "FAILED",
+    "Canceled": "KILLED",
+}
 
 
 @dataclass
@@ -60,7 +69,11 @@ class Server:
         log = self._cloud.home / "logs" / "mlflow.log"
         env = {**os.environ, "PYTHONPATH": str(SCRIPTS), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
         child = await self._cloud.children.spawn(
-            [sys.executable, "-m", "emulator.mlflow.server", path, self._cloud.home / "mlflow"], env=env, cwd=SCRIPTS, log=log, name="mlflow"
+            [sys.executable, "-m", "emulator.mlflow.server", path, self._cloud.home / "mlflow"],
+            env=env,
+            cwd=SCRIPTS,
+            log=log,
+            name="mlflow",
         )
         while not await asyncio.to_thread(_answers, path):
             if not child.running:
@@ -80,13 +93,17 @@ class Server:
         where = await asyncio.shield(self.begin())
         workspace = self._cloud.store.need(workspace_id)
         headers = {
-            "Content-Type": "application/json", "Host": "localhost", "X-Emulator-Workspace": workspace["properties"]["workspaceId"],
+            "Content-Type": "application/json",
+            "Host": "localhost",
+            "X-Emulator-Workspace": workspace["properties"]["workspaceId"],
             "X-Emulator-Artifacts": f"azureml://{workspace['location']}.api.azureml.ms/mlflow/v2.0{workspace['id']}",
-        }  # fmt: skip
+        }
         async with self._told.setdefault(workspace["id"], asyncio.Lock()):
             if names := changes.take(workspace["id"]):
                 jobs = [found for name in names if (found := self._cloud.store.get(f"{workspace['id']}/jobs/{name}"))]
-                told = await asyncio.to_thread(_request, where, "POST", "/emulator/jobs", json.dumps([_run(job) for job in jobs]).encode(), headers)
+                told = await asyncio.to_thread(
+                    _request, where, "POST", "/emulator/jobs", json.dumps([_run(job) for job in jobs]).encode(), headers
+                )
                 if told.status != 200:
                     raise AzureError(500, "MlflowFailed", f"MLflow did not take the jobs: {told.body.decode(errors='replace')[:500]}")
         return await asyncio.to_thread(_request, where, method, path, body, headers)
@@ -97,17 +114,26 @@ def _run(job: Document) -> Document:
     run, properties = job["_run"], job["properties"]
     tags = {
         **{key: str(value) for key, value in properties["tags"].items()},
-        "mlflow.runName": properties["displayName"], "mlflow.user": run["who"]["name"], "mlflow.source.type": "JOB", "mlflow.rootRunId": run["root"],
-    }  # fmt: skip
+        "mlflow.runName": properties["displayName"],
+        "mlflow.user": run["who"]["name"],
+        "mlflow.source.type": "JOB",
+        "mlflow.rootRunId": run["root"],
+    }
     if run["parent"]:
         tags["mlflow.parentRunId"] = run["parent"]
     for name in ("mlflow.source.git.repoURL", "mlflow.source.git.branch", "mlflow.source.git.commit"):
         if value := properties["properties"].get(name):
             tags[name] = value
     return {
-        "run_id": job["name"], "experiment": properties["experimentName"], "name": properties["displayName"], "user": run["who"]["name"],
-        "status": _STATUSES[properties["status"]], "start_time": _milliseconds(run["started"] or run["created"]), "end_time": _milliseconds(run["ended"]), "tags": tags,
-    }  # fmt: skip
+        "run_id": job["name"],
+        "experiment": properties["experimentName"],
+        "name": properties["displayName"],
+        "user": run["who"]["name"],
+        "status": _STATUSES[properties["status"]],
+        "start_time": _milliseconds(run["started"] or run["created"]),
+        "end_time": _milliseconds(run["ended"]),
+        "tags": tags,
+    }
 
 
 def _milliseconds(stamp: str | None) -> int | None:

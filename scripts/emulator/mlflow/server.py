@@ -1,7 +1,7 @@
 """The process behind MLflow tracking: MLflow's own server, with a database per workspace, answering on a Unix socket.
 
-Started as ``python -m emulator.mlflow.server SOCKET FOLDER``. Two things are Azure's and not MLflow's: which database a request means is said by a header, and jobs
-are runs whose ids are the jobs' names; the emulator writes them with ``POST /emulator/jobs``.
+Started as ``python -m emulator.mlflow.server SOCKET FOLDER``. Two things are Azure's and not MLflow's: which database a request means is
+said by a header, and jobs are runs whose ids are the jobs' names; the emulator writes them with ``POST /emulator/jobs``.
 """
 
 from __future__ import annotations
@@ -52,9 +52,15 @@ class WorkspaceStore(SqlAlchemyStore):
         experiment = self.experiment(job["experiment"])
         with self.ManagedSessionMaker(read_only=False) as session:
             row = session.get(SqlRun, job["run_id"]) or SqlRun(
-                run_uuid=job["run_id"], experiment_id=experiment.experiment_id, source_type="JOB", source_name="", entry_point_name="", source_version="",
-                lifecycle_stage="active", artifact_uri=f"{experiment.artifact_location}/{job['run_id']}/artifacts",
-            )  # fmt: skip
+                run_uuid=job["run_id"],
+                experiment_id=experiment.experiment_id,
+                source_type="JOB",
+                source_name="",
+                entry_point_name="",
+                source_version="",
+                lifecycle_stage="active",
+                artifact_uri=f"{experiment.artifact_location}/{job['run_id']}/artifacts",
+            )
             row.name, row.user_id, row.status = job["name"], job["user"], job["status"]
             row.start_time, row.end_time = job["start_time"], job["end_time"]
             session.add(row)

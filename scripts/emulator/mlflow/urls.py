@@ -12,10 +12,18 @@ if TYPE_CHECKING:
     from emulator.core import Cloud
 
 _HOST = "{region}.api.azureml.ms"
-_PLACE = "/mlflow/{version}/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
+_WS = "Microsoft.MachineLearningServices/workspaces"
+_PLACE = "/mlflow/{version}/subscriptions/{subscription}/resourceGroups/{group}/providers/" + _WS + "/{workspace}"
 
 ROUTES = [
-    Route("GET|POST|PATCH|DELETE|PUT", _HOST, _PLACE + "/api/2.0/mlflow/{rest:path}", to.tracking, api_version=False, doc="MLflow tracking: experiments, runs, metrics, artifacts"),
+    Route(
+        "GET|POST|PATCH|DELETE|PUT",
+        _HOST,
+        _PLACE + "/api/2.0/mlflow/{rest:path}",
+        to.tracking,
+        api_version=False,
+        doc="MLflow tracking: experiments, runs, metrics, artifacts",
+    ),
 ]
 
 
