@@ -180,8 +180,13 @@ class Transient(RetryPolicy):  # type: ignore[misc]
     """
 
     def __init__(self, *, patient: bool = True) -> None:
-        super().__init__(**_RETRIES, retry_on_methods=["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"])
+        super().__init__(**_RETRIES)
         self._patient = patient
+
+    def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The settings of one call: every method may be repeated."""
+        found: dict[str, Any] = super().configure_retries(options)
+        return {**found, "methods": {"GET", "HEAD", "PUT", "PATCH", "POST", "DELETE"}}
 
     def is_retry(self, settings: dict[str, Any], response: PipelineResponse[Any, Any]) -> bool:
         """See the class."""

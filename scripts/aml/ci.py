@@ -140,8 +140,9 @@ def _append(variable: str, name: str, value: str) -> None:
 
 def _annotate(level: str, text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:
     # One line always: a later line would stand in the log without its level, and could forge another message.
-    message = _line(text)
-    place = [("file", str(file) if file else ""), ("line", str(line or "")), ("col", str(column or ""))]
+    place = [("file", _line(str(file)) if file else ""), ("line", str(line or "")), ("col", str(column or ""))]
+    at = ":".join(value for _, value in place if value)
+    message = f"{at}: {_line(text)}" if at else _line(text)  # a runner's log shows no properties
     if system() == "github":
         properties = ",".join(f"{key}={_github(value, property=True)}" for key, value in place if value)
         print(f"::{level}{' ' + properties if properties else ''}::{_github(message)}", flush=True)
@@ -150,8 +151,7 @@ def _annotate(level: str, text: str, file: Path | str | None = None, line: int =
         properties = "".join(f";{names[key]}={_azure_devops(value, property=True)}" for key, value in place if value)
         print(f"##vso[task.logissue type={level}{properties}]{_azure_devops(message)}", flush=True)
     else:
-        at = ":".join(value for _, value in place if value)
-        print(f"{level}: {at + ': ' if at else ''}{message}", file=sys.stdout if level == "notice" else sys.stderr, flush=True)
+        print(f"{level}: {message}", file=sys.stdout if level == "notice" else sys.stderr, flush=True)
 
 
 def _line(text: str) -> str:
