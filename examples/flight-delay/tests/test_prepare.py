@@ -17,8 +17,9 @@ def flight(**changes: object) -> dict[str, object]:
 
 
 def observations() -> pd.DataFrame:
-    made = pd.DataFrame({"time_hour": hours("2013-03-04T14:00Z", "2013-03-04T15:00Z", "2013-03-04T14:00Z"), "origin": ["EWR", "EWR", "JFK"]})
-    return made.assign(temp=[30.0, 40.0, 50.0], humid=60.0, wind_speed=[5.0, 5.0, 1048.4], precip=0.0, pressure=1000.0, visib=10.0, dewp=1.0)
+    when = hours("2013-03-04T14:00Z", "2013-03-04T15:00Z", "2013-03-04T14:00Z")
+    made = pd.DataFrame({"time_hour": when, "origin": ["EWR", "EWR", "JFK"], "temp": [30.0, 40.0, 50.0], "wind_speed": [5.0, 5.0, 1048.4]})
+    return made.assign(humid=60.0, precip=0.0, pressure=1000.0, visib=10.0, dewp=1.0)
 
 
 @pytest.mark.parametrize(("delay", "late"), [(-20, 0), (0, 0), (14, 0), (15, 1), (300, 1)])

@@ -98,11 +98,11 @@ def test_a_bad_request_is_refused_with_its_reason(client: Any, body: Any, says: 
 
 
 def test_the_smoke_cases_get_their_status(client: Any, project: Path) -> None:
-    """The figures in them belong to the real model; what is accepted and refused does not depend on it."""
+    """Their figures belong to the real model; what is accepted and refused does not depend on it. An endpoint makes a 424 of a 400."""
     for case in yaml.safe_load((project / "tests" / "smoke" / "cases.yml").read_text())["cases"]:
         body = case["request"] if "request" in case else json.loads((project / case["request_file"]).read_text())
         status, answer = ask(client, body)
-        assert (case["name"], status) == (case["name"], case["expect"]["status"])
+        assert (case["name"], status) == (case["name"], {200: 200, 424: 400}[case["expect"]["status"]])
         assert case["expect"].get("contains", "") in json.dumps(answer)
 
 

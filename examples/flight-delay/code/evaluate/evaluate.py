@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - after the choice of a backend that needs no screen
+matplotlib.use("Agg")  # draws without a screen
+from matplotlib import pyplot as plt
 
 LABEL = "late"
 BINS = 10
@@ -49,7 +49,7 @@ def measure(late: np.ndarray, probability: np.ndarray) -> dict[str, float]:
 
 
 def slices(flights: pd.DataFrame, late: np.ndarray, probability: np.ndarray) -> list[dict[str, object]]:
-    """Forecast and truth by origin, carrier and hour of departure, to see whom the model serves badly; ROC AUC where both outcomes occur."""
+    """Forecast and truth by origin, carrier and hour of departure: whom does the model serve badly? ROC AUC where both outcomes occur."""
     table = flights.assign(late=late, probability=probability, hour=flights["sched_dep_time"] // 100)
     found: list[dict[str, object]] = []
     for column in ("origin", "carrier", "hour"):

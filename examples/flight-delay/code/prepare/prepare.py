@@ -18,7 +18,7 @@ FASTEST_WIND = 200  # miles an hour; a reading above it is a broken sensor: one 
 
 
 def with_label(flights: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
-    """The flights that arrived, with `date`, `weekday` (1 is Monday) and `late`: whether they came at least that many minutes after schedule.
+    """The flights that arrived, with `date`, `weekday` (1 is Monday) and `late`: whether they came that long after schedule or longer.
 
     Cancelled and diverted flights have no arrival delay and are left out.
     """
@@ -43,7 +43,8 @@ def split(flights: pd.DataFrame, test_from: str) -> tuple[pd.DataFrame, pd.DataF
     train, test = flights[before], flights[~before]
     if train.empty or test.empty:
         first, last = flights["date"].min(), flights["date"].max()
-        raise SystemExit(f"test_from {test_from} leaves {len(train)} flights to train and {len(test)} to test; give a date after {first:%F}, up to {last:%F}")
+        counts = f"{len(train)} flights to train and {len(test)} to test"
+        raise SystemExit(f"test_from {test_from} leaves {counts}; give a date after {first:%F}, up to {last:%F}")
     return train, test
 
 

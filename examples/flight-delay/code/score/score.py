@@ -1,8 +1,10 @@
 """Answers how likely flights are to arrive late.
 
-A request is `{"input_data": [{"carrier": "UA", "origin": "EWR", ...}, ...]}`, or the table form that Azure ML's own serving of MLflow models takes,
+A request is `{"input_data": [{"carrier": "UA", "origin": "EWR", ...}, ...]}`, or the table form of Azure ML's own serving of MLflow models,
 `{"input_data": {"columns": [...], "data": [[...], ...]}}`. The answer is `{"probability_late": [0.23, ...]}`, one for each flight in order.
-What a flight must have comes from the model's signature; a request that lacks it gets a 400 that says everything that is wrong with it.
+What a flight must have comes from the model's signature; a request that lacks it gets a 400 that says all that is wrong with it.
+(A managed endpoint passes the answer on with the status 424 and this one in the header ms-azureml-model-error-statuscode:
+https://learn.microsoft.com/azure/machine-learning/how-to-troubleshoot-online-endpoints#http-status-codes)
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ TRUSTED_TYPES = [
     "sklearn.utils.validation.check_array",
 ]
 MAX_FLIGHTS = 1000
-# What can be true of a flight and its weather: schedule as hhmm local time, degrees Fahrenheit, percent, miles per hour, inches, millibars, miles.
+# What can be true of a flight and its weather, in the data's units: hhmm local time, degrees Fahrenheit, percent, miles an hour, inches,
+# millibars, miles.
 RANGES = {
     "weekday": (1, 7),
     "sched_dep_time": (0, 2400),
@@ -41,7 +44,7 @@ RANGES = {
 CLOCK = ("sched_dep_time", "sched_arr_time")
 
 
-class Refused(Exception):
+class BadRequestError(Exception):
     """A request that cannot be answered; the message is for its sender."""
 
 
@@ -57,7 +60,8 @@ def find_model(folder: Path) -> Path:
     """The folder of the one MLflow model at or below a folder. How deep it is depends on how the model was registered."""
     found = sorted(file.parent for file in folder.rglob("MLmodel"))
     if len(found) != 1:
-        raise FileNotFoundError(f"Expected one MLflow model in {folder}, found {len(found)}: {', '.join(map(str, found)) or 'no file named MLmodel'}")
+        places = ", ".join(map(str, found)) or "no file named MLmodel"
+        raise FileNotFoundError(f"Expected one MLflow model in {folder}, found {len(found)}: {places}")
     return found[0]
 
 
@@ -68,29 +72,31 @@ def load(folder: Path) -> Model:
     columns = {column["name"]: column["type"] for column in json.loads(about["signature"]["inputs"])}
     model = Model(pipeline, columns, about["metadata"]["categories"])
     example = json.loads((folder / about["saved_input_example_info"]["artifact_path"]).read_text())
-    predict(model, [dict(zip(example["columns"], row)) for row in example["data"]])  # a model that cannot answer must not become ready
+    # A model that cannot answer must not become ready.
+    predict(model, [dict(zip(example["columns"], row, strict=True)) for row in example["data"]])
     return model
 
 
 def read_flights(request: str) -> list[Any]:
-    """The flights of a request's text; Refused if it holds none."""
+    """The flights of a request's text; BadRequestError if it holds none."""
     try:
         body = json.loads(request)
     except (ValueError, RecursionError) as error:
-        raise Refused(f"The request is not JSON: {error}") from None
+        raise BadRequestError(f"The request is not JSON: {error}") from None
     flights = body.get("input_data") if isinstance(body, dict) else None
     if isinstance(flights, dict) and isinstance(flights.get("columns"), list) and isinstance(flights.get("data"), list):
         columns, rows = flights["columns"], flights["data"]
         if not all(isinstance(column, str) for column in columns):
-            raise Refused("input_data.columns must be the names of columns.")
+            raise BadRequestError("input_data.columns must be the names of columns.")
         for number, row in enumerate(rows):
             if not isinstance(row, list) or len(row) != len(columns):
-                raise Refused(f"Row {number} of input_data.data must be a list of {len(columns)} values, one for each column.")
-        flights = [dict(zip(columns, row)) for row in rows]
+                raise BadRequestError(f"Row {number} of input_data.data must be a list of {len(columns)} values, one for each column.")
+        flights = [dict(zip(columns, row, strict=True)) for row in rows]
     if not isinstance(flights, list):
-        raise Refused('The request must be {"input_data": [...]} with a list of flights, or {"input_data": {"columns": [...], "data": [[...], ...]}}.')
+        forms = '{"input_data": [...]} with a list of flights, or {"input_data": {"columns": [...], "data": [[...], ...]}}'
+        raise BadRequestError(f"The request must be {forms}.")
     if not 1 <= len(flights) <= MAX_FLIGHTS:
-        raise Refused(f"input_data must hold 1 to {MAX_FLIGHTS} flights, not {len(flights)}.")
+        raise BadRequestError(f"input_data must hold 1 to {MAX_FLIGHTS} flights, not {len(flights)}.")
     return flights
 
 
@@ -119,7 +125,7 @@ def problem(model: Model, column: str, value: Any) -> str | None:
 
 
 def check(model: Model, flights: list[Any]) -> None:
-    """Raises Refused with all that is wrong with the flights, up to ten problems."""
+    """Raises BadRequestError with all that is wrong with the flights, up to ten problems."""
     found = []
     for number, flight in enumerate(flights):
         if not isinstance(flight, dict):
@@ -128,9 +134,10 @@ def check(model: Model, flights: list[Any]) -> None:
         if missing := [column for column in model.columns if column not in flight]:
             found.append(f"flight {number}: {', '.join(missing)} missing")
         found += [f"flight {number}: {shown(column)} is not a column of the model" for column in flight if column not in model.columns]
-        found += [f"flight {number}: {text}" for column in model.columns if column in flight and (text := problem(model, column, flight[column]))]
+        there = [column for column in model.columns if column in flight]
+        found += [f"flight {number}: {text}" for column in there if (text := problem(model, column, flight[column]))]
     if found:
-        raise Refused("; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else ""))
+        raise BadRequestError("; ".join(found[:10]) + (f"; and {len(found) - 10} more" if len(found) > 10 else ""))
 
 
 def predict(model: Model, flights: list[dict[str, Any]]) -> list[float]:
@@ -152,6 +159,6 @@ def run(request: str) -> dict[str, list[float]] | AMLResponse:
     try:
         flights = read_flights(request)
         check(model, flights)
-    except Refused as refused:
+    except BadRequestError as refused:
         return AMLResponse({"error": str(refused)}, 400, json_str=True)
     return {"probability_late": predict(model, flights)}

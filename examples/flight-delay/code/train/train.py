@@ -29,7 +29,7 @@ REQUIREMENTS = ["scikit-learn", "skops", "pandas", "numpy"]
 
 
 def build(seed: int, **parameters: float) -> Pipeline:
-    """An untrained pipeline: categories to numbers, everything else as it is, then the trees. A category not seen in training counts as missing."""
+    """An untrained pipeline: categories to numbers, the rest as it is, then the trees. A category never seen counts as missing."""
     encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=float("nan"))
     encode = ColumnTransformer([("categories", encoder, CATEGORIES)], remainder="passthrough", verbose_feature_names_out=False)
     trees = HistGradientBoostingClassifier(categorical_features=list(range(len(CATEGORIES))), random_state=seed, **parameters)
@@ -39,7 +39,7 @@ def build(seed: int, **parameters: float) -> Pipeline:
 def categories(model: Pipeline) -> dict[str, list[str]]:
     """The categories that a trained pipeline knows, by column."""
     encoder = model.named_steps["encode"].named_transformers_["categories"]
-    return {column: [str(value) for value in known] for column, known in zip(CATEGORIES, encoder.categories_)}
+    return {column: [str(value) for value in known] for column, known in zip(CATEGORIES, encoder.categories_, strict=True)}
 
 
 def save(model: Pipeline, flights: pd.DataFrame, folder: Path) -> None:
