@@ -131,11 +131,8 @@ def _credential(workspace: Workspace) -> TokenCredential:
             return ClientSecretCredential(client_secret=env[name], **whose)
         return _certificate(env[name], whose)
     if ci.system() == "github":
-        raise Refusal(
-            "The job cannot sign in",
-            "It has no OIDC token to ask for",
-            "give it 'permissions: id-token: write', and call it from one that has it",
-        )
+        fix = "give it and its callers 'permissions: id-token: write'"
+        raise Refusal("The job cannot sign in", "It may not ask for an OIDC token", fix)
     if ci.system() == "azure-devops":
         raise Refusal("The job cannot sign in", "SYSTEM_ACCESSTOKEN is empty", "map it: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}")
     from azure.identity import AzureCliCredential
@@ -151,9 +148,7 @@ def _certificate(path: str, whose: dict[str, str]) -> TokenCredential:
         return CertificateCredential(certificate_path=path, password=password, **whose)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
-        raise Refusal(
-            f"The certificate {path} cannot be used", why, "set AZURE_CLIENT_CERTIFICATE_PATH to a PEM or PKCS12 file with its key"
-        ) from error
+        raise Refusal(f"The certificate {path} cannot be used", why, "name a PEM or PKCS12 file that has its key") from error
 
 
 def assertion() -> str:

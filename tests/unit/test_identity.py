@@ -1,0 +1,250 @@
+"""Who is signed in, who may act, and what is said when signing in fails."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aml import identity
+from aml.command import Refusal
+from aml.workspace import Workspace
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import (
+    AzureCliCredential,
+    AzurePipelinesCredential,
+    CertificateCredential,
+    ClientAssertionCredential,
+    ClientSecretCredential,
+    CredentialUnavailableError,
+)
+
+TENANT, CLIENT, OTHER = ("00000000-0000-4000-8000-00000000000" + digit for digit in "123")
+
+
+def at(**fields: Any) -> Workspace:
+    given = {"stage": "dev", "people": "refused", **fields}
+    return Workspace(
+        "dev", Path(), tenant_id=TENANT, subscription_id="s", resource_group="g", workspace_name="w", client_id=CLIENT, **given
+    )
+
+
+def jwt(**claims: Any) -> str:
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in ({"alg": "none"}, claims)]
+    return ".".join([*parts, "signature"])
+
+
+APPLICATION = {"tid": TENANT, "appid": CLIENT, "oid": "o", "idtyp": "app"}
+PERSON = {"tid": TENANT, "appid": "04b07795-8ddb-461a-bbee-02f9e1bf7b46", "oid": "o", "idtyp": "user", "upn": "ada@contoso.com", "scp": "x"}
+
+
+@pytest.mark.parametrize(
+    ("claims", "kind"),
+    [
+        (APPLICATION, "application"),
+        ({**APPLICATION, "idtyp": None}, "application"),
+        ({"tid": TENANT, "azp": CLIENT}, "application"),
+        (PERSON, "person"),
+        ({"tid": TENANT, "appid": CLIENT, "scp": "user_impersonation"}, "person"),
+        ({"tid": TENANT, "appid": CLIENT, "upn": "ada@contoso.com"}, "person"),
+        ({"tid": TENANT, "appid": CLIENT, "idtyp": "device"}, "person"),
+    ],
+)
+def test_an_application_is_told_from_a_person(claims: dict[str, Any], kind: str) -> None:
+    assert identity.kind(identity.claims(jwt(**claims))) == kind
+
+
+@pytest.mark.parametrize("token", ["", "opaque", "a.b.c", "a." + base64.urlsafe_b64encode(b"[1]").decode() + ".c", "a.\xff.c"])
+def test_a_token_that_says_nothing_is_refused(token: str) -> None:
+    with pytest.raises(Refusal, match="no JSON Web Token"):
+        identity.claims(token)
+
+
+def test_the_workspaces_own_principal_may_act() -> None:
+    identity.check(at(), APPLICATION, writes=True)
+    identity.check(at(), {**APPLICATION, "appid": CLIENT.upper(), "tid": TENANT.upper()}, writes=True)
+
+
+@pytest.mark.parametrize(
+    ("claims", "workspace", "line"),
+    [
+        (
+            {**APPLICATION, "tid": OTHER},
+            at(),
+            f"The sign-in is of tenant {OTHER}, and workspace dev is of tenant {TENANT}. "
+            "Fix: sign in to that tenant, or correct tenant_id in .cloud/workspaces/dev.yml.",
+        ),
+        (
+            {**APPLICATION, "appid": OTHER},
+            at(),
+            f"The sign-in is of application {OTHER}, and only {CLIENT} acts in workspace dev. "
+            "Fix: sign in as that application, or correct client_id in .cloud/workspaces/dev.yml.",
+        ),
+        (
+            PERSON,
+            at(),
+            "A person is signed in (ada@contoso.com). Only the service principal writes to workspace dev. "
+            "Fix: let the pipeline do it; or set people: allowed in .cloud/workspaces/dev.yml.",
+        ),
+        (
+            PERSON,
+            at(stage="prod", people="allowed"),
+            "A person is signed in (ada@contoso.com). Only the service principal writes to workspace dev. Fix: let the pipeline do it.",
+        ),
+        ({**PERSON, "tid": OTHER}, at(people="allowed"), f"The sign-in is of tenant {OTHER}, and workspace dev is of tenant {TENANT}."),
+    ],
+)
+def test_anybody_else_may_not(claims: dict[str, Any], workspace: Workspace, line: str) -> None:
+    with pytest.raises(Refusal) as refusal:
+        identity.check(workspace, claims, writes=True)
+    assert str(refusal.value).startswith(line)
+
+
+def test_people_may_read_and_write_where_the_spec_says_so() -> None:
+    identity.check(at(), PERSON, writes=False)
+    identity.check(at(people="allowed"), PERSON, writes=True)
+    identity.check(at(stage="prod"), PERSON, writes=False)
+
+
+@pytest.mark.parametrize(
+    ("env", "kind"),
+    [
+        (
+            {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "AZURE_CLIENT_SECRET": "s"},
+            ClientAssertionCredential,
+        ),
+        ({"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t", "AML_SERVICE_CONNECTION_ID": "c"}, AzurePipelinesCredential),
+        (
+            {"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "c"},
+            AzurePipelinesCredential,
+        ),
+        ({"AZURE_CLIENT_SECRET": "s"}, ClientSecretCredential),
+        ({"AZURE_CLIENT_SECRET": "s", "AZURE_CLIENT_ID": CLIENT}, ClientSecretCredential),
+        ({}, AzureCliCredential),
+    ],
+)
+def test_the_credential_follows_from_where_it_runs(
+    env: dict[str, str], kind: type, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(identity._credential(at()), kind)
+    warned = "warning: Signing in with AZURE_CLIENT_SECRET. It can leak and expires" in capsys.readouterr().err
+    assert warned == (kind is ClientSecretCredential)
+
+
+@pytest.mark.parametrize(
+    ("env", "line"),
+    [
+        (
+            {"GITHUB_ACTIONS": "true"},
+            "The job cannot sign in. It may not ask for an OIDC token. Fix: give it and its callers 'permissions: id-token: write'",
+        ),
+        ({"TF_BUILD": "True"}, "The job cannot sign in. SYSTEM_ACCESSTOKEN is empty. Fix: map it"),
+        ({"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t"}, "The pipeline says no service connection. AZURESUBSCRIPTION_"),
+        ({"AZURE_CLIENT_SECRET": "s", "AZURE_CLIENT_ID": OTHER}, f"AZURE_CLIENT_SECRET belongs to application {OTHER}. Only {CLIENT} acts"),
+        (
+            {"AZURE_CLIENT_CERTIFICATE_PATH": "/nowhere.pem"},
+            "The certificate /nowhere.pem cannot be used. No such file or directory. Fix: name a PEM",
+        ),
+        ({"AZURE_CLIENT_CERTIFICATE_PATH": __file__}, f"The certificate {__file__} cannot be used."),
+    ],
+)
+def test_no_credential_is_told_with_the_fix(env: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Refusal) as refusal:
+        identity._credential(at())
+    assert str(refusal.value).startswith(line)
+
+
+def test_a_certificate_signs_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import trustme
+
+    issued = trustme.CA().issue_cert("somebody", key_type=trustme.KeyType.RSA)
+    (tmp_path / "both.pem").write_bytes(issued.private_key_pem.bytes() + issued.cert_chain_pems[0].bytes())
+    monkeypatch.setenv("AZURE_CLIENT_CERTIFICATE_PATH", str(tmp_path / "both.pem"))
+    assert isinstance(identity._credential(at()), CertificateCredential)
+
+
+@pytest.fixture
+def github(played: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{played.url}/idtoken?api-version=2.0")
+    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request-token")
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return played
+
+
+def test_each_assertion_is_a_fresh_one(github: Any) -> None:
+    github.answer(200, {"value": "one"})
+    github.answer(200, {"value": "two"})
+    assert (identity.assertion(), identity.assertion()) == ("one", "two")
+    _, path, headers, _ = github.asked[0]
+    assert path == "/idtoken?api-version=2.0&audience=api%3A%2F%2FAzureADTokenExchange"
+    assert headers["Authorization"] == "Bearer request-token"
+
+
+def test_a_moment_of_trouble_is_waited_for(github: Any) -> None:
+    github.answer(503)
+    github.answers.append(None)
+    github.answer(200, {"value": "one"})
+    assert identity.assertion() == "one"
+
+
+@pytest.mark.parametrize(("status", "tries"), [(401, 1), (403, 1), (500, 4)])
+def test_no_assertion_is_told(github: Any, status: int, tries: int) -> None:
+    github.answer(status)
+    with pytest.raises(Refusal, match=f"GitHub gave the job no OIDC token. It answered {status}. Fix: run the job again"):
+        identity.assertion()
+    assert len(github.asked) == tries
+
+
+def aadsts(code: str, said: str = "Something.") -> ClientAuthenticationError:
+    return ClientAuthenticationError(f"Authentication failed: AADSTS{code}: {said} Trace ID: 1 Correlation ID: 2 Timestamp: 3")
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "fix"),
+    [
+        ("700024", "the assertion has expired or is not valid yet", "check the runner's clock, then run the job again"),
+        (
+            "700016",
+            "the tenant has no such application",
+            f"correct client_id or tenant_id in .cloud/workspaces/dev.yml ({CLIENT}, {TENANT})",
+        ),
+        (
+            "7000215",
+            "the client secret is wrong",
+            "set AZURE_CLIENT_SECRET to the secret's value (not its id), or use a federated credential",
+        ),
+        ("7000222", "the client secret has expired", "make a new secret, or use a federated credential, which does not expire"),
+        ("700027", "the certificate is not registered with the application", "upload its public part to the application"),
+        ("90002", "there is no such tenant", f"correct tenant_id in .cloud/workspaces/dev.yml ({CLIENT}, {TENANT})"),
+        ("53003", "a conditional access policy forbids it", "ask the tenant's administrators to allow the runner's network"),
+        ("999", "Something", "look the code up in 'Microsoft Entra authentication and authorization error codes'"),
+    ],
+)
+def test_each_refusal_of_entra_has_its_cause_and_fix(code: str, cause: str, fix: str) -> None:
+    line = str(identity.refused(aadsts(code), at()))
+    assert line == f"Microsoft Entra refused to sign in application {CLIENT} for workspace dev. AADSTS{code}: {cause}. Fix: {fix}."
+
+
+@pytest.mark.parametrize("code", ["70021", "700213", "7002138"])
+def test_a_subject_that_matches_nothing_is_told_with_what_was_presented(code: str, github: Any) -> None:
+    subject = "repo:contoso@12/flight-delay@34:environment:dev"
+    github.answer(200, {"value": jwt(iss="https://token.actions.githubusercontent.com", sub=subject, aud="api://AzureADTokenExchange")})
+    line = str(identity.refused(aadsts(code), at()))
+    assert line.endswith(f": issuer https://token.actions.githubusercontent.com, subject {subject}, audience api://AzureADTokenExchange.")
+
+
+def test_nobody_signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = str(identity.refused(CredentialUnavailableError("Azure CLI not found on path"), at()))
+    assert (
+        line
+        == f"Nobody is signed in as application {CLIENT} for workspace dev. Azure CLI not found on path. Fix: run it in the pipeline, or sign in with 'az login'."
+    )
+    assert identity.refused(ValueError("a bug")) is None
