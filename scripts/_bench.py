@@ -80,7 +80,11 @@ def setup(place: Path, reference: float) -> None:
     names = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT")
     for name in names:
         (place / name).touch()
-    env = {name: str(place / name) for name in names} | {"GITHUB_ACTIONS": "true", "RUNNER_TOOL_CACHE": str(place / "tools"), "RUNNER_TEMP": scratch(place)}
+    env = {name: str(place / name) for name in names} | {
+        "GITHUB_ACTIONS": "true",
+        "RUNNER_TOOL_CACHE": str(place / "tools"),
+        "RUNNER_TEMP": scratch(place),
+    }
     command = [sys.executable, str(ROOT / "scripts" / "_setup.py")]
     report("setup, nothing cached but packages", best(command, env, times=1), reference)
     report("setup, warm", best(command, env), reference, "(keep under 5 s)")
@@ -101,7 +105,12 @@ def emulator(home: Path, reference: float) -> None:
         provision(home, EXAMPLE)
         report("two workspaces, a registry, compute, identities", time.perf_counter() - began, reference)
         reads(home)
-        env = _demo.client_env(home) | {"AML_PROJECT": str(EXAMPLE), "AML_WORKSPACE": "dev", "GITHUB_ACTIONS": "true", "GITHUB_OUTPUT": os.devnull}
+        env = _demo.client_env(home) | {
+            "AML_PROJECT": str(EXAMPLE),
+            "AML_WORKSPACE": "dev",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_OUTPUT": os.devnull,
+        }
         env |= {
             "ACTIONS_ID_TOKEN_REQUEST_URL": f"{REQUEST_URL}?repository=contoso/flight-delay&ref=refs/heads/main&environment=dev",
             "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "bench",
@@ -138,7 +147,11 @@ def reads(home: Path, seconds: float = 3.0, clients: int = 4) -> None:
 
 def demo(reference: float) -> None:
     """make demo: as it is found, with training, and again with nothing to do."""
-    for title, words in (("demo, first here (environments cached or not, as found)", []), ("demo, trained again", ["--retrain"]), ("demo, nothing to do", [])):
+    for title, words in (
+        ("demo, first here (environments cached or not, as found)", []),
+        ("demo, trained again", ["--retrain"]),
+        ("demo, nothing to do", []),
+    ):
         began = time.perf_counter()
         done = subprocess.run([sys.executable, str(ROOT / "scripts" / "_demo.py"), *words], capture_output=True, text=True, check=False)
         seconds = time.perf_counter() - began

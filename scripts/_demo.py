@@ -89,7 +89,11 @@ def azure(keep: bool) -> Iterator[None]:
 def prepare_runner() -> None:
     """Install what the verbs need where the workflow's setup step finds it: that step itself sees no network but the emulator."""
     python = getattr(sys, "_base_executable", sys.executable)
-    env = {**os.environ, "RUNNER_TOOL_CACHE": str(PLACE / "tools"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    env = {
+        **os.environ,
+        "RUNNER_TOOL_CACHE": str(PLACE / "tools"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
     (PLACE / "tools").mkdir(exist_ok=True)
     done = subprocess.run([python, str(ROOT / "scripts" / "_setup.py")], env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -147,7 +151,10 @@ def conclude(run: _act.Run, seconds: float, keep: bool) -> None:
     traffic = ", ".join(f"{name} {share} %" for name, share in endpoint["properties"]["traffic"].items() if share)
     question = example_request()
     answer = admin.session.post(
-        endpoint["properties"]["scoringUri"], json=question, headers={"Authorization": f"Bearer {admin.token('https://ml.azure.com/.default')}"}, timeout=60
+        endpoint["properties"]["scoringUri"],
+        json=question,
+        headers={"Authorization": f"Bearer {admin.token('https://ml.azure.com/.default')}"},
+        timeout=60,
     )
     spent = working_seconds(cli.request(HOME, "GET", "/timeline"))
     say("done: in production now")
@@ -167,7 +174,9 @@ def conclude(run: _act.Run, seconds: float, keep: bool) -> None:
     if keep:
         print(f'\n  look further: {emulator} status\n  a shell in it: eval "$({emulator} env)"\n  end it:        {emulator} stop')
     else:
-        print("\n  look further: make demo KEEP=1 leaves the emulator running. Or change a line in examples/flight-delay/code and run it again.")
+        print(
+            "\n  look further: make demo KEEP=1 leaves the emulator running. Or change a line in examples/flight-delay/code and run it again."
+        )
 
 
 def production(admin: Administrator) -> dict[str, Any]:

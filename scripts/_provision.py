@@ -33,7 +33,9 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
     quota_reader(Administrator(home), specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
-        registries = {name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}}
+        registries = {
+            name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
+        }
         made = list(pool.map(lambda spec: _workspace(Administrator(home), spec, clusters, location), specs))
     for spec, workspace in zip(specs, made, strict=True):
         scopes = {

@@ -47,7 +47,11 @@ class Emulator:
     def cli(self, *words: str) -> Any:
         """Run its command line; the JSON it prints."""
         done = subprocess.run(
-            [sys.executable, str(SCRIPTS / "emulator"), "--home", str(self.home), *words], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, str(SCRIPTS / "emulator"), "--home", str(self.home), *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.lstrip().startswith(("{", "[")) else done.stdout

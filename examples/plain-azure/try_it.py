@@ -12,7 +12,9 @@ ml = MLClient(EnvironmentCredential(), os.environ["AZURE_SUBSCRIPTION_ID"], "rg-
 environment = Environment(name="plain", image="mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04", conda_file=HERE / "conda.yml")
 
 job = ml.jobs.create_or_update(
-    command(command="mkdir -p outputs && echo 42 > outputs/answer.txt && cat outputs/answer.txt", environment=environment, compute="cpu-cluster")
+    command(
+        command="mkdir -p outputs && echo 42 > outputs/answer.txt && cat outputs/answer.txt", environment=environment, compute="cpu-cluster"
+    )
 )
 ml.jobs.stream(job.name)
 model = ml.models.create_or_update(Model(name="answer", path=f"azureml://jobs/{job.name}/outputs/artifacts/paths/outputs/answer.txt"))

@@ -21,7 +21,12 @@ def _let_in(call: Call) -> None:
 async def status(call: Call) -> dict[str, Any]:
     _let_in(call)
     cloud = call.cloud
-    return {"documents": cloud.store.counts(), "processes": cloud.children.names(), "faults": cloud.faults.listing(), "settings": asdict(cloud.settings)}
+    return {
+        "documents": cloud.store.counts(),
+        "processes": cloud.children.names(),
+        "faults": cloud.faults.listing(),
+        "settings": asdict(cloud.settings),
+    }
 
 
 async def timeline(call: Call) -> list[dict[str, Any]]:

@@ -30,7 +30,9 @@ async def operation_status(call: Call) -> Reply:
 async def operation_result(call: Call) -> Reply:
     operation = await call.cloud.operations.status(call.params["operation"])
     if operation.status == "InProgress":
-        return Reply(202, None, {"Location": f"https://{call.host}{call.request.url.path}?{call.request.url.query}", "x-ms-retry-after-ms": "200"})
+        return Reply(
+            202, None, {"Location": f"https://{call.host}{call.request.url.path}?{call.request.url.query}", "x-ms-retry-after-ms": "200"}
+        )
     if operation.error:
         raise AzureError(400, operation.error["code"], operation.error["message"], details=operation.error.get("details", ()))
     body = operation.result() if operation.result else call.cloud.store.get(operation.scope)

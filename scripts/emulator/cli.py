@@ -25,7 +25,9 @@ class Problem(Exception):
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="emulator", description="A local Azure for Azure Machine Learning's own clients.")
-    top.add_argument("--home", type=Path, default=Path(os.environ.get("AML_EMULATOR_HOME", ".emulator")), help="where its state is (default: .emulator)")
+    top.add_argument(
+        "--home", type=Path, default=Path(os.environ.get("AML_EMULATOR_HOME", ".emulator")), help="where its state is (default: .emulator)"
+    )
     verbs = top.add_subparsers(dest="verb", required=True)
     start = verbs.add_parser("start", help="start it and return when it is ready")
     serve = verbs.add_parser("serve", help="run it in the foreground")
@@ -47,7 +49,12 @@ def parser() -> argparse.ArgumentParser:
     identity.add_argument("--grant", action="append", default=[], metavar="ROLE=SCOPE", help="for example 'Contributor=/subscriptions/...'")
     fault = verbs.add_parser("fault", help="ask for a fault, list the faults, or clear them")
     fault.add_argument("what", choices=["add", "list", "clear"])
-    fault.add_argument("fields", nargs="*", metavar="NAME=VALUE", help="host, path, method, after, times, status, code, retry_after, delay, reset, reset_after_bytes")
+    fault.add_argument(
+        "fields",
+        nargs="*",
+        metavar="NAME=VALUE",
+        help="host, path, method, after, times, status, code, retry_after, delay, reset, reset_after_bytes",
+    )
     knob = verbs.add_parser("set", help="turn a knob while it runs")
     knob.add_argument("name")
     knob.add_argument("value")
@@ -77,7 +84,11 @@ def _run(args: argparse.Namespace) -> int:
         print("emulator: empty")
     elif args.verb == "env":
         values = environment(home)
-        print(json.dumps(values, indent=2) if args.format == "json" else "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items()))
+        print(
+            json.dumps(values, indent=2)
+            if args.format == "json"
+            else "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
+        )
     elif args.verb == "status":
         print(json.dumps({**_running(home), **request(home, "GET", "/status")}, indent=2))
     elif args.verb == "identity":
@@ -156,7 +167,9 @@ def request(home: Path, method: str, path: str, body: Any = None) -> Any:
     connection = http.client.HTTPSConnection("127.0.0.1", found["port"], context=context, timeout=60)
     connection.set_tunnel("emulator.localhost", 443)
     secret = (home / "admin_secret").read_text()
-    connection.request(method, path, json.dumps(body) if body is not None else None, {"x-emulator-secret": secret, "content-type": "application/json"})
+    connection.request(
+        method, path, json.dumps(body) if body is not None else None, {"x-emulator-secret": secret, "content-type": "application/json"}
+    )
     answer = connection.getresponse()
     content = json.loads(answer.read() or b"null")
     connection.close()

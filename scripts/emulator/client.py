@@ -71,7 +71,9 @@ class Administrator:
         if found := self.find(resource):
             return found
         self.arm("PUT", base, {"location": location})
-        self.arm("PUT", parts["storageAccount"], {"location": location, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}})
+        self.arm(
+            "PUT", parts["storageAccount"], {"location": location, "sku": {"name": "Standard_LRS"}, "kind": "StorageV2", "properties": {}}
+        )
         vault = {"tenantId": TENANT, "sku": {"family": "A", "name": "standard"}, "enableRbacAuthorization": True}
         self.arm("PUT", parts["keyVault"], {"location": location, "properties": vault})
         self.arm("PUT", parts["applicationInsights"], {"location": location, "kind": "web", "properties": {"Application_Type": "web"}})
@@ -85,9 +87,14 @@ class Administrator:
         resource = f"{base}/{ML}/registries/{name}"
         if not self.find(resource):
             self.arm("PUT", base, {"location": location})
-            region = {"location": location, "storageAccountDetails": [{"systemCreatedStorageAccount": {"storageAccountType": "Standard_LRS"}}]}
+            region = {
+                "location": location,
+                "storageAccountDetails": [{"systemCreatedStorageAccount": {"storageAccountType": "Standard_LRS"}}],
+            }
             properties = {"regionDetails": [region]}
-            self.arm("PUT", resource, {"location": location, "identity": {"type": "SystemAssigned"}, "properties": properties}, "2023-10-01")
+            self.arm(
+                "PUT", resource, {"location": location, "identity": {"type": "SystemAssigned"}, "properties": properties}, "2023-10-01"
+            )
         return resource
 
     def compute(self, workspace_id: str, name: str, size: str, maximum: int, minimum: int = 0, location: str = "westeurope") -> None:

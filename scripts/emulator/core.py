@@ -81,7 +81,9 @@ class Call:
         try:
             return json.loads(self.raw)
         except ValueError as error:
-            raise AzureError(400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{error}'.") from error
+            raise AzureError(
+                400, "InvalidRequestContent", f"The request content was invalid and could not be deserialized: '{error}'."
+            ) from error
 
     def accepted(self, operation: Operation, body: Any = None, status: int = 202) -> Reply:
         """The answer that starts a long operation: where to ask for its status and its result."""

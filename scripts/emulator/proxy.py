@@ -80,7 +80,9 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int = 0, victim: asyncio.StreamWriter | None = None) -> None:
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int = 0, victim: asyncio.StreamWriter | None = None
+) -> None:
     sent = 0
     try:
         while data := await reader.read(1 << 16):

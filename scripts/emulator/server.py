@@ -40,7 +40,9 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
         _check_state(home)
         listener = _listen(port)
         (home / "logs").mkdir(exist_ok=True)
-        logging.basicConfig(filename=home / "logs" / "emulator.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        logging.basicConfig(
+            filename=home / "logs" / "emulator.log", level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
         logging.getLogger("azure").setLevel(logging.WARNING)  # else every blob that is touched writes twenty lines
         try:
             uvloop = importlib.import_module("uvloop")
@@ -77,7 +79,7 @@ async def _serve(home: Path, listener: socket.socket, settings: Settings, lifeti
     if lifetime:
         loop.call_later(lifetime, stop.set)
     if with_parent:
-        loop.add_reader(0, lambda: None if os.read(0, 1) else (loop.remove_reader(0), stop.set()))
+        loop.add_reader(0, _until_end_of_input, loop, stop)
 
     cloud = Cloud(home, listener.getsockname()[1], settings)
     app = App(cloud, all_routes())
@@ -100,6 +102,12 @@ async def _serve(home: Path, listener: socket.socket, settings: Settings, lifeti
             if end := getattr(importlib.import_module(f"emulator.{service}.urls"), "stop", None):
                 await end(cloud)
         await cloud.close()
+
+
+def _until_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(0, 1):
+        loop.remove_reader(0)
+        stop.set()
 
 
 async def _listen_tls(cloud: Cloud, app: App) -> tuple[uvicorn.Server, int]:

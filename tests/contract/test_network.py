@@ -24,9 +24,21 @@ def run(verb: str, tmp_path: Path, **env: str) -> tuple[subprocess.CompletedProc
     log = tmp_path / "wanted"
     log.touch()
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    given = {"AML_PROJECT": str(EXAMPLE), "AML_WORKSPACE": "dev", "AZURE_CLIENT_SECRET": SECRET, "TESTS_GUARD_LOG": str(log), **ANSWERS, **env}
+    given = {
+        "AML_PROJECT": str(EXAMPLE),
+        "AML_WORKSPACE": "dev",
+        "AZURE_CLIENT_SECRET": SECRET,
+        "TESTS_GUARD_LOG": str(log),
+        **ANSWERS,
+        **env,
+    }
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / f"{verb}.py")], env={**clean, **given}, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, str(ROOT / "scripts" / f"{verb}.py")],
+        env={**clean, **given},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     return done, log.read_text().split()
 
@@ -34,7 +46,9 @@ def run(verb: str, tmp_path: Path, **env: str) -> tuple[subprocess.CompletedProc
 def test_the_guard_stops_a_process(tmp_path: Path) -> None:
     log = tmp_path / "wanted"
     code = "import socket; socket.create_connection(('management.azure.com', 443))"
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "TESTS_GUARD_LOG": str(log)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "TESTS_GUARD_LOG": str(log)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "tests stay on this machine, but this process wanted 'management.azure.com'" in done.stderr
     assert log.read_text() == "management.azure.com\n"

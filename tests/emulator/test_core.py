@@ -104,7 +104,9 @@ class TestLife:
     def test_it_ends_by_itself(self, tmp_path: Path) -> None:
         started = run(tmp_path, "start", "--port", "0", "--lifetime", "4")
         assert started.returncode == 0
-        assert gone([int(pid) for pid in subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout.split()])
+        assert gone(
+            [int(pid) for pid in subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, text=True, check=False).stdout.split()]
+        )
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_nothing_it_started_outlives_it(self, own_emulator, number: int) -> None:  # type: ignore[no-untyped-def]
@@ -142,7 +144,9 @@ class TestRefusals:
 
     def test_a_body_that_is_not_json(self, azure) -> None:  # type: ignore[no-untyped-def]
         url = f"https://management.azure.com{GROUPS}/rg-x?api-version=2022-09-01"
-        answer = requests.put(url, data="{not json", headers={"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}, timeout=30)
+        answer = requests.put(
+            url, data="{not json", headers={"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}, timeout=30
+        )
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "InvalidRequestContent")
 
 
@@ -163,9 +167,13 @@ class TestFaults:
 
     def test_reset_in_the_middle_of_an_upload(self, azure) -> None:  # type: ignore[no-untyped-def]
         azure.workspace("mlw-reset")
-        keys = azure.arm("POST", f"{GROUPS}/rg-mlw-reset/providers/Microsoft.Storage/storageAccounts/stmlwreset/listKeys", version="2023-01-01")
+        keys = azure.arm(
+            "POST", f"{GROUPS}/rg-mlw-reset/providers/Microsoft.Storage/storageAccounts/stmlwreset/listKeys", version="2023-01-01"
+        )
         azure.fault(host="stmlwreset.blob.core.windows.net", reset_after_bytes=300_000)
-        client = BlobServiceClient("https://stmlwreset.blob.core.windows.net", credential=keys["keys"][0]["value"], retry_policy=LinearRetry(backoff=1))
+        client = BlobServiceClient(
+            "https://stmlwreset.blob.core.windows.net", credential=keys["keys"][0]["value"], retry_policy=LinearRetry(backoff=1)
+        )
         data = os.urandom(1_000_000)
         blob = client.get_blob_client("azureml", "big")
         blob.upload_blob(data)  # the client tries again, as it does on Azure
@@ -229,7 +237,11 @@ class TestStore:
 def test_literal_segments_win_whatever_the_order() -> None:
     async def handler(call: object) -> None: ...
 
-    routes = [Route("GET", "{x}.example", "/a/{b:path}", handler), Route("GET", "h.example", "/a/{b}", handler), Route("GET", "h.example", "/a/list", handler)]
+    routes = [
+        Route("GET", "{x}.example", "/a/{b:path}", handler),
+        Route("GET", "h.example", "/a/{b}", handler),
+        Route("GET", "h.example", "/a/list", handler),
+    ]
     router = Router(routes)
     assert router.find("GET", "H.example", "/A/List") == (routes[2], {})
     assert router.find("GET", "h.example", "/a/it%20is") == (routes[1], {"b": "it is"})
@@ -244,7 +256,10 @@ def test_literal_segments_win_whatever_the_order() -> None:
         ("/subscriptions/s/resourceGroups", "/subscriptions/s"),
         ("/subscriptions/s/resourceGroups/g/providers/N.S/ws/w", "/subscriptions/s/resourceGroups/g/providers/N.S/ws/w"),
         ("/subscriptions/s/resourceGroups/g/providers/N.S/ws", "/subscriptions/s/resourceGroups/g"),
-        ("/subscriptions/s/resourceGroups/g/providers/N.S/ws/w/jobs/j/cancel", "/subscriptions/s/resourceGroups/g/providers/N.S/ws/w/jobs/j"),
+        (
+            "/subscriptions/s/resourceGroups/g/providers/N.S/ws/w/jobs/j/cancel",
+            "/subscriptions/s/resourceGroups/g/providers/N.S/ws/w/jobs/j",
+        ),
     ],
 )
 def test_the_scope_of_a_path(path: str, scope: str) -> None:
@@ -252,7 +267,10 @@ def test_the_scope_of_a_path(path: str, scope: str) -> None:
 
 
 def test_errors_speak_as_arm_does() -> None:
-    assert not_found("/subscriptions/s/resourceGroups/g/providers/N.S/ws/w").message == "The Resource 'N.S/ws/w' under resource group 'g' was not found."
+    assert (
+        not_found("/subscriptions/s/resourceGroups/g/providers/N.S/ws/w").message
+        == "The Resource 'N.S/ws/w' under resource group 'g' was not found."
+    )
     assert AzureError(400, "C", "m", target="t", details=[{"code": "d"}]).body() == {
         "error": {"code": "C", "message": "m", "target": "t", "details": [{"code": "d"}]}
     }
