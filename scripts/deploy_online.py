@@ -11,13 +11,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import HttpResponseError
+
 from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.quota import Quota
 from aml.workspace import Workspace
-from azure.core.credentials import TokenCredential
-from azure.core.exceptions import HttpResponseError
 
 SHOWN_LINES = 25  # of each log, when a deployment failed
 COUNT = "instance_count"  # tag: the count that was asked for, so that what autoscaling made of it is left alone

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from azure.core.exceptions import HttpResponseError
+
 from aml import azure, blobs, ci, command, digest, evidence, identity, job, registry, spec, workspace
 from aml.command import Refusal
-from azure.core.exceptions import HttpResponseError
 
 # How run history names the types of outputs that hold models.
 # Source: azure/ai/ml/operations/_job_ops_helper.py, get_job_output_uris_from_dataplane

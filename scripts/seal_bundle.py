@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from azure.core.credentials import TokenCredential
+
 from aml import VERSION, azure, blobs, bundle, ci, command, deployment, digest, evidence, identity, job, metrics, project, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.gate import Figure
-from azure.core.credentials import TokenCredential
 
 STORE = "workspaceblobstore"
 

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import aml
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import aml
 from aml import bundle, digest
 from aml.command import Refusal
 from aml.workspace import Workspace
-from hypothesis import given
-from hypothesis import strategies as st
 
 DIGEST = "sha256:" + "ab" * 32
 ROOT = Path(__file__).parents[2]

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aml import deployment, endpoint
 from aml.command import Refusal
 from aml.workspace import Workspace
-from hypothesis import given
-from hypothesis import strategies as st
 
 names = st.from_regex(r"[a-z](-?[a-z0-9]){2,10}", fullmatch=True)
 
@@ -68,7 +69,7 @@ DOCUMENT: dict[str, Any] = {
     "systemData": {"createdAt": "2026-01-01"},
     "kind": "Managed",
     "tags": {"team": "air"},
-    "identity": {"type": "SystemAssigned,UserAssigned", "principalId": "p", "tenantId": "t", "userAssignedIdentities": {"/u": {"clientId": "c"}}},
+    "identity": {"type": "UserAssigned", "principalId": "p", "tenantId": "t", "userAssignedIdentities": {"/u": {"clientId": "c"}}},
     "properties": {
         "authMode": "AADToken",
         "description": "d",
@@ -89,7 +90,7 @@ def test_a_put_carries_everything_that_was_there_but_what_only_azure_writes() ->
     body = endpoint.writable(DOCUMENT)
     assert before == DOCUMENT
     assert set(body) == {"location", "kind", "tags", "identity", "properties"}
-    assert body["identity"] == {"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": {"/u": {}}}
+    assert body["identity"] == {"type": "UserAssigned", "userAssignedIdentities": {"/u": {}}}
     kept = ("authMode", "description", "publicNetworkAccess", "traffic", "mirrorTraffic", "properties", "unheardOf")
     assert body["properties"] == {key: DOCUMENT["properties"][key] for key in kept}
 

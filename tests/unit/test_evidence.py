@@ -8,9 +8,10 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
-from aml import evidence
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aml import evidence
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "schemas/evidence.schema.json").read_text())
 FITS = jsonschema_rs.Draft202012Validator(SCHEMA)

@@ -6,11 +6,12 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aml import gate
 from aml.command import Refusal
 from aml.gate import Champion, Figure
-from hypothesis import given
-from hypothesis import strategies as st
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 percents = st.floats(0, 100)

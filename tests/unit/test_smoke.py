@@ -9,11 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from aml import smoke
 from aml.command import Refusal
 from aml.smoke import Answer, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def judged(expect: dict[str, Any], body: Any, status: int = 200, seconds: float = 0.1) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from _provision import REGISTRY_GROUP, ROLES, quota_reader
 from aml import azure, command, identity, registry, workspace
 from emulator.client import Administrator
@@ -172,6 +173,17 @@ class Project:
             process.kill()
             process.wait()
 
+    @staticmethod
+    def read_until(process: subprocess.Popen[str], text: str) -> str:
+        """What a process printed up to a line with this text."""
+        seen = ""
+        assert process.stdout
+        for line in process.stdout:
+            seen += line
+            if text in line:
+                return seen
+        raise AssertionError(f"it ended without {text!r}: {seen}")
+
     def evidence(self, verb: str, workspace: str = "dev") -> dict[str, Any]:
         """The predicate that a verb left."""
         path = self.folder.parent / "evidence" / f"{verb}-{workspace}.json"
@@ -274,17 +286,6 @@ class Project:
         return {name: share for name, share in (self.endpoint(stage)["properties"]["traffic"] or {}).items() if share}
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """What a process printed up to a line with this text."""
-    seen = ""
-    assert process.stdout
-    for line in process.stdout:
-        seen += line
-        if text in line:
-            return seen
-    raise AssertionError(f"it ended without {text!r}: {seen}")
-
-
 @dataclass
 class Outcome:
     """How a verb ended and what it printed."""
@@ -331,9 +332,7 @@ def site(emulator: Any) -> Site:
 
 
 @pytest.fixture
-def project(
-    site: Site, azure: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Project]:
+def project(site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project of its own, with nothing trained or deployed; its endpoints give their quota back at the end."""
     monkeypatch.setenv("AML_GRANT_SECONDS", "0")
     monkeypatch.setenv("AML_EVIDENCE", str(tmp_path / "evidence"))
