@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emulator.assets import mlflow_registry
 from emulator.assets import responses as to
 from emulator.assets.models import KINDS
 from emulator.core import ARM, Route
@@ -52,3 +53,27 @@ for _kind in KINDS.values():
             doc=f"Where to upload a {_kind.name} version's files",
         ),
     ]
+
+_API = "{region}.api.azureml.ms"
+_MLFLOW = "/mlflow/{version}/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/"
+for _operation in mlflow_registry.OPERATIONS:
+    for _place in ("workspaces/{workspace}", "registries/{registry}"):
+        ROUTES.append(
+            Route(
+                "GET|POST|PATCH|DELETE",
+                _API,
+                f"{_MLFLOW}{_place}/api/2.0/mlflow/{_operation}",
+                mlflow_registry.handler(_operation),
+                mlflow_registry.action(_operation, _place.startswith("registries")),
+                scope=mlflow_registry.parent_of,
+                doc=f"MLflow's model registry: {_operation} ({_place.split('/')[0]})",
+            )
+        )
+_FILES = "/artifact/v2.0" + _ONE + "/artifacts/" + mlflow_registry.DATASTORE + "/{container}"
+_READ = f"{_WS}/models/versions/read"
+ROUTES += [
+    Route("GET", _API, _FILES, mlflow_registry.list_files, _READ, scope=mlflow_registry.parent_of, doc="Files of a model, for MLflow"),
+    Route(
+        "GET", _API, _FILES + "/contentinfo", mlflow_registry.file_content, _READ, scope=mlflow_registry.parent_of, doc="Where to read one"
+    ),
+]
