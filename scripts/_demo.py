@@ -1,4 +1,4 @@
-"""``make demo``: examples/flight-delay from a commit to production on this machine, through its own GitHub workflow and an emulated Azure."""
+"""``make demo``: the example from a commit to production on this machine, by its own GitHub workflow and an emulated Azure."""
 
 from __future__ import annotations
 
@@ -175,7 +175,9 @@ def conclude(run: _act.Run, seconds: float, keep: bool) -> None:
         print(f'\n  look further: {emulator} status\n  a shell in it: eval "$({emulator} env)"\n  end it:        {emulator} stop')
     else:
         print(
-            "\n  look further: make demo KEEP=1 leaves the emulator running. Or change a line in examples/flight-delay/code and run it again."
+            "
+  look further: make demo KEEP=1 leaves the emulator running.
+  or change a line in examples/flight-delay/code and run it again."
         )
 
 

@@ -23,8 +23,8 @@ from emulator.client import Administrator  # noqa: E402
 
 # A test that forgets the emulator gets a refused connection on loopback, never the internet.
 NOWHERE = {
-    **{name: "http://127.0.0.1:9" for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")},
-    **{name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")},
+    **dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"), "http://127.0.0.1:9"),
+    **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
 }
 for name in [name for name in os.environ if name.startswith(("AML_", "AZURE_", "GITHUB_", "ACTIONS_", "MLFLOW_", "AZUREML_"))]:
     del os.environ[name]
@@ -97,13 +97,12 @@ class Emulator:
 def start_emulator(home: Path, *options: str) -> Emulator:
     """Start an emulator that ends with this process, and wait until it answers."""
     home.mkdir(parents=True, exist_ok=True)
-    log = open(home / "start.log", "wb")
+    command = [sys.executable, str(SCRIPTS / "emulator"), "--home", str(home), "serve", "--port", "0", "--with-parent"]
     env = {name: value for name, value in os.environ.items() if name not in NOWHERE}
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPTS / "emulator"), "--home", str(home), "serve", "--port", "0", "--with-parent", "--lifetime", str(LIFETIME), *options],
-        stdin=subprocess.PIPE, stdout=log, stderr=log, env=env,
-    )  # fmt: skip
-    log.close()
+    with open(home / "start.log", "wb") as log:
+        process = subprocess.Popen(
+            [*command, "--lifetime", str(LIFETIME), *options], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
+        )
     from emulator.cli import environment
 
     while not (home / "emulator.json").exists():

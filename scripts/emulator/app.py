@@ -124,7 +124,7 @@ class App:
 
 
 def resource_scope(path: str) -> str:
-    """The ARM id that a path acts on: the longest prefix of complete type/name pairs, so a list or an action is asked of the level above."""
+    """The ARM id that a path acts on: its complete type/name pairs. A list or an action is asked of the level above."""
     parts = path.strip("/").split("/")
     lowered = [part.lower() for part in parts]
     if "providers" not in lowered:

@@ -1,7 +1,7 @@
 """Runs one command in a process group of its own and ends the group when the emulator is gone.
 
-Started as ``python -I -S child.py COMMAND...`` with a pipe from the emulator as standard input. A byte ``T`` asks the group to end, ``K`` kills it,
-and the end of the pipe (the emulator died, by whatever signal) kills it too. No other way survives a SIGKILL of the emulator on every Unix.
+Started as ``python -I -S child.py COMMAND...`` with a pipe from the emulator as standard input. A byte ``T`` asks the group to end, ``K``
+kills it, and the end of the pipe (the emulator died, by whatever signal) kills it too. No other way survives a SIGKILL on every Unix.
 """
 
 import os

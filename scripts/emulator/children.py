@@ -59,8 +59,7 @@ class Children:
         name: str = "",
     ) -> Child:
         """Start a command in a process group of its own; output goes to ``log`` (appended) or nowhere."""
-        output = open(log, "ab", buffering=0) if log else open(os.devnull, "wb")
-        with output:
+        with open(log or os.devnull, "ab", buffering=0) as output:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", _SUPERVISOR, *[os.fspath(word) for word in argv],
                 stdin=asyncio.subprocess.PIPE, stdout=output, stderr=output, env=dict(env) if env is not None else None, cwd=cwd,

@@ -122,7 +122,8 @@ def start(home: Path, port: int = 8610, transition: str = "immediate", lifetime:
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "start.log", "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, str(MAIN), "--home", str(home), "serve", "--port", str(port), "--transition", transition, "--lifetime", str(lifetime)],
+            [sys.executable, str(MAIN), "--home", str(home), "serve", "--port", str(port), "--transition", transition,
+             "--lifetime", str(lifetime)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True,
         )  # fmt: skip
     while not (found := _alive(home)):

@@ -59,7 +59,7 @@ class Administrator:
         return answer.json() if answer.content else None
 
     def workspace(self, name: str, group: str = "", location: str = "westeurope") -> dict[str, Any]:
-        """A resource group with a storage account, a key vault, Application Insights and a workspace; as ARM gives it, made only where missing."""
+        """A resource group with storage, key vault, Application Insights and a workspace, made only where missing; as ARM gives it."""
         base = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{group or 'rg-' + name}"
         short = "".join(letter for letter in name.lower() if letter.isalnum())
         parts = {

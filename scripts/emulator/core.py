@@ -87,7 +87,8 @@ class Call:
 
     def accepted(self, operation: Operation, body: Any = None, status: int = 202) -> Reply:
         """The answer that starts a long operation: where to ask for its status and its result."""
-        base = f"https://{ARM}/subscriptions/{self.params.get('subscription', SUBSCRIPTION)}/providers/Microsoft.MachineLearningServices/locations/{operation.location}"
+        place = f"providers/Microsoft.MachineLearningServices/locations/{operation.location}"
+        base = f"https://{ARM}/subscriptions/{self.params.get('subscription', SUBSCRIPTION)}/{place}"
         version = self.query.get("api-version", "2024-04-01")
         return Reply(
             status,
@@ -231,9 +232,9 @@ class Cloud:
     def client_env(self) -> dict[str, str]:
         """The environment in which unmodified clients take this emulator for Azure."""
         proxy, bundle = f"http://127.0.0.1:{self.port}", str(self.authority.bundle)
-        env = {name: proxy for name in ("HTTPS_PROXY", "https_proxy")}
-        env.update({name: "127.0.0.1,localhost" for name in ("NO_PROXY", "no_proxy")})
-        env.update({name: bundle for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")})
+        env = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), proxy)
+        env.update(dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"))
+        env.update(dict.fromkeys(("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"), bundle))
         return env
 
     def child_env(self, **more: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Fault:
-    """One rule. ``host`` and ``path`` are shell patterns (case-insensitive); exactly one of the effects is meant to be set, ``delay`` goes with any."""
+    """One rule. ``host`` and ``path`` are shell patterns without case; set one of the effects, and ``delay`` with any."""
 
     host: str = "*"
     path: str = "*"

@@ -21,7 +21,8 @@ class Store:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.executescript(
             "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
-            "CREATE TABLE IF NOT EXISTS documents (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS documents"
+            " (seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT UNIQUE NOT NULL, type TEXT NOT NULL, body TEXT NOT NULL);"
             "CREATE INDEX IF NOT EXISTS by_type ON documents (type, id);"
         )
         self._depth = 0
@@ -44,7 +45,8 @@ class Store:
     def put(self, id: str, type: str, document: Document) -> Document:
         """Write the document, keeping its place in the order of creation."""
         self._db.execute(
-            "INSERT INTO documents (id, type, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET type = excluded.type, body = excluded.body",
+            "INSERT INTO documents (id, type, body) VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET type = excluded.type, body = excluded.body",
             (id.lower(), type, json.dumps(document)),
         )
         return document
