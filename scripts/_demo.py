@@ -175,9 +175,8 @@ def conclude(run: _act.Run, seconds: float, keep: bool) -> None:
         print(f'\n  look further: {emulator} status\n  a shell in it: eval "$({emulator} env)"\n  end it:        {emulator} stop')
     else:
         print(
-            "
-  look further: make demo KEEP=1 leaves the emulator running.
-  or change a line in examples/flight-delay/code and run it again."
+            "\n  look further: make demo KEEP=1 leaves the emulator running"
+            "\n  or change a line in examples/flight-delay/code and run it again"
         )
 
 
