@@ -46,7 +46,7 @@ def problems_of(folder: Path) -> tuple[list[Problem], int]:
         documents += [document for _, document in files]
         problems += [problem for _, document in files for problem in document.problems]
         sound = [(kind, document) for kind, document in files if not document.problems]
-        problems += references(release, sound)
+        problems += references(release, sound, {kind for kind, document in files if document.problems})
         problems += job_problems(release, sound)
         problems += deployment_problems(release, sound)
         problems += smoke_problems(folder, release)
@@ -102,14 +102,16 @@ def azure_files(folder: Path, release: Document) -> list[tuple[str, Document]]:
     return members + files
 
 
-def references(release: Document, files: list[tuple[str, Document]]) -> Iterator[Problem]:
-    """What names something that is neither there nor declared as external."""
+def references(release: Document, files: list[tuple[str, Document]], unread: set[str]) -> Iterator[Problem]:
+    """What names something that is neither there nor declared as external. Of the kinds in `unread`, not all files could be read."""
     external = set(release.value["train"].get("external", []))
-    own: dict[str, dict[str, str]] = {"compute": {}, "data": {}, "environment": {}}
+    own: dict[str, dict[str, str]] = {"compute": {}, "data": {}, "environment": {}, "component": {}}
+    unnamed = set(unread)
     for kind, document in files:
-        if kind in own:
+        if kind in own and kind != "component":
             name = document.value.get("name")
             if not isinstance(name, str) or not name:
+                unnamed.add(kind)
                 yield document.problem(["name"], f"expected a name, found {described(name)}")
             elif name in own[kind]:
                 yield document.problem(["name"], f"expected each {kind} once, found {quoted(name)} again")
@@ -122,18 +124,23 @@ def references(release: Document, files: list[tuple[str, Document]]) -> Iterator
                     yield use.problem(f"expected a file or folder, found no {use.file}")
                 elif use.what in ("file", "component", "environment") and not use.file.is_file():
                     yield use.problem(f"expected a file, found the folder {use.file}")
-            elif use.what in own and (kind != "deployment" or use.what == "environment"):
+            elif use.what in own and use.what not in unnamed and (kind != "deployment" or use.what == "environment"):
                 yield from _named(document, use, own[use.what], external)
 
 
 def _named(document: Document, use: project.Use, known: dict[str, str], external: set[str]) -> Iterator[Problem]:
-    value = use.value if use.what != "compute" or use.value.startswith("azureml:") else f"azureml:{use.value}"
-    parts = reference(value)
-    if parts is None or value in external or use.value in ("local", "azureml:local", "azureml:serverless", "serverless"):
+    if use.what == "compute" and not use.value.startswith("azureml:"):
+        if use.value not in ("local", "serverless") and "${{" not in use.value:
+            yield use.problem(f"expected azureml:<name of a compute>, found {quoted(use.value)}")
+        return
+    parts = reference(use.value)
+    if parts is None or use.value in external or use.value in ("azureml:local", "azureml:serverless"):
         return
     name, version, label = parts
     listed = ", ".join(f"{each}:{known[each]}" if known[each] else each for each in sorted(known)) or "none"
-    if name not in known:
+    if use.what == "component":
+        yield use.problem(f"expected a component's file, found {quoted(use.value)}; if others keep it, add it to train.external")
+    elif name not in known:
         hint = meant(name, known) or "; if others keep it, add it to train.external"
         yield use.problem(f"expected one of the project's {_plural(use.what)} ({listed}), found {quoted(use.value)}{hint}")
     elif use.what == "compute":

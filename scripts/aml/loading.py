@@ -98,7 +98,8 @@ def problems_of(kind: str, document: Document) -> list[Problem]:
         return [_translated(document, steps, message) for steps, message in _messages(document, error)]
     except (MlException, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
         # the SDK raises whatever a half-understood file leads it to; here the file is what is being judged
-        return [_translated(document, [], str(error))]
+        said = str(getattr(error, "message", error))
+        return [_translated(document, ["type"] if str(document.value.get("type")) in said else [], said)]
     if result is None or result.passed:
         return []
     return [_translated(document, _steps(document, path), message) for path, message in result.error_messages.items()]
