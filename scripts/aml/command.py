@@ -135,9 +135,14 @@ _ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
+    # Once is enough: a second one must not interrupt the restoring. Not SIG_IGN: Python complains about one that is pending then.
     for name in _ENDINGS:
-        signal.signal(name, signal.SIG_IGN)  # once is enough: a second one must not interrupt the restoring
+        signal.signal(name, _unheard)
     raise _Interrupted(number)
+
+
+def _unheard(number: int, frame: FrameType | None) -> None:
+    pass
 
 
 def _explained(error: Exception) -> Refusal | None:
