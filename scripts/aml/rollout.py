@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aml import ci, endpoint
@@ -108,44 +105,26 @@ class Overtaken(Refusal):
 
 def roll_out(rollout: Rollout, steps: Sequence[int], pause_seconds: float, check: Callable[[int], None]) -> Split:
     """Move the traffic step by step, calling `check` with the share after each; restore the old split on any failure or interruption."""
-    with _interrupted_once():
-        try:
-            standing = rollout.begin()
-            if not {name for name in rollout.origin if name != rollout.deployment}:
-                ci.say("no other deployment has traffic, so all of it moves at once")
-                steps = [100]
-            for percent in steps:
-                if percent < standing.get(rollout.deployment, 0):
-                    continue
-                ci.say(f"traffic: {endpoint.shown(rollout.move(percent))}")
-                if pause_seconds and percent < 100:
-                    time.sleep(pause_seconds)
-                check(percent)
-            rollout.finish()
-        except Overtaken:
-            raise
-        except BaseException:
-            rollout.restore()
-            ci.say(f"restored  traffic: {endpoint.shown(rollout.wrote)}")
-            raise
-    return rollout.wrote
-
-
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    # A CI system that cancels a job sends SIGINT and soon SIGTERM, a person presses Ctrl-C twice: only the first may interrupt,
-    # or the restoring would be cut short and leave the traffic half-way.
-    def first(number: int, frame: FrameType | None) -> None:
-        for each in before:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-
-    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        standing = rollout.begin()
+        if not {name for name in rollout.origin if name != rollout.deployment}:
+            ci.say("no other deployment has traffic, so all of it moves at once")
+            steps = [100]
+        for percent in steps:
+            if percent < standing.get(rollout.deployment, 0):
+                continue
+            ci.say(f"traffic: {endpoint.shown(rollout.move(percent))}")
+            if pause_seconds and percent < 100:
+                time.sleep(pause_seconds)
+            check(percent)
+        rollout.finish()
+    except Overtaken:
+        raise
+    except BaseException:  # a signal too: command.run lets only the first one interrupt, so this is not cut short
+        rollout.restore()
+        ci.say(f"restored  traffic: {endpoint.shown(rollout.wrote)}")
+        raise
+    return rollout.wrote
 
 
 def without_marks(tags: dict[str, str]) -> dict[str, str]:

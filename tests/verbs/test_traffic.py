@@ -72,7 +72,7 @@ def test_a_run_that_is_cancelled_brings_the_old_split_back(project: Any, live: t
         process.send_signal(number)
         process.send_signal(signal.SIGINT)  # impatience must not cut the restoring short
         printed = process.stdout.read()
-        assert process.wait(60) in (130, 143)
+        assert process.wait(60) in (130, 143), printed
     assert f"restored  traffic: {old}=100" in printed
     assert "Traceback" not in printed
     assert project.traffic() == {old: 100}
