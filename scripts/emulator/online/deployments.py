@@ -33,6 +33,7 @@ def put(cloud: Cloud, endpoint: Document, name: str, body: Any, caller: Principa
     workspace = shared.workspace_of(cloud, endpoint["id"])
     id = f"{endpoint['id']}/deployments/{name}"
     old = cloud.store.get(id)
+    name = old["name"] if old else name
     shared.refuse_while_running(cloud, id)
     _check_parent(cloud, workspace, endpoint)
     shared.check_name("Name", name, "deployment")

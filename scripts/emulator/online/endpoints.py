@@ -28,6 +28,7 @@ def put(cloud: Cloud, workspace: Document, name: str, body: Any, caller: Princip
     """Create or replace an endpoint: what the body leaves out is empty afterwards. The answer, its operation, whether it is new."""
     id = f"{workspace['id']}/onlineEndpoints/{name}"
     old = cloud.store.get(id)
+    name = old["name"] if old else name
     shared.refuse_while_running(cloud, id)
     properties = shared.properties_of(body)
     shared.check_name("Name", name, "endpoint")
@@ -61,7 +62,7 @@ def patch(cloud: Cloud, workspace: Document, name: str, body: Any, caller: Princ
     if body.get("tags") is not None:
         document["tags"] = shared.texts("Tags", body["tags"])
     if body.get("identity") is not None:
-        document["identity"] = _identity(cloud, workspace, document["name"], id, body["identity"], document.get("identity"))
+        document["identity"] = _identity(cloud, workspace, document["name"], id, body["identity"])
     document["systemData"] = system_data(cloud, caller, document["systemData"])
     shared.set_state(cloud, id, "Updating")
 
@@ -93,7 +94,7 @@ def _document(cloud: Cloud, workspace: Document, name: str, body: Document, prop
         "kind": "Managed",
         "location": location,
         "tags": shared.texts("Tags", body.get("tags")),
-        "identity": _identity(cloud, workspace, name, id, body.get("identity"), old.get("identity")),
+        "identity": _identity(cloud, workspace, name, id, body.get("identity")),
         "properties": {
             "authMode": _auth_mode(properties),
             "description": properties.get("description"),
@@ -135,6 +136,8 @@ def _check_traffic(cloud: Cloud, id: str, traffic: Mapping[str, int], mirror: Ma
             found = cloud.store.get(f"{id}/deployments/{name}")
             if found is None:
                 raise invalid(field, f"Deployment [{name}] does not exist under this endpoint.")
+            if share and found["properties"]["provisioningState"] == "Deleting":
+                raise invalid(field, f"Deployment [{name}] is being deleted.")
             if share and not cloud.store.exists(f"{found['id']}/revision"):
                 raise invalid(field, f"Specified deployment [{name}] has not been created successfully, so it cannot take traffic.")
     if sum(traffic.values()) not in (0, 100):
@@ -168,7 +171,7 @@ def _auth_mode(properties: Document) -> str:
     return AUTH_MODES[mode]
 
 
-def _identity(cloud: Cloud, workspace: Document, name: str, id: str, given: Any, old: Document | None) -> Document:
+def _identity(cloud: Cloud, workspace: Document, name: str, id: str, given: Any) -> Document:
     from emulator.entra.models import create_managed_identity
 
     kind = str((given or {}).get("type") or "None").replace(" ", "")
@@ -178,7 +181,7 @@ def _identity(cloud: Cloud, workspace: Document, name: str, id: str, given: Any,
     identity: Document = {"type": kinds[kind.lower()]}
     if "systemassigned" in kind.lower():
         made = create_managed_identity(cloud, f"{workspace['name']}/onlineEndpoints/{name}", id)
-        identity.update(principalId=(old or {}).get("principalId") or made["principalId"], tenantId=TENANT)
+        identity.update(principalId=made["principalId"], tenantId=TENANT)
     if "userassigned" in kind.lower().replace("systemassigned", "", 1):
         assigned = (given or {}).get("userAssignedIdentities") or {}
         if not assigned:

@@ -56,8 +56,15 @@ class Fleet:
     async def stop(self, under: str = "") -> None:
         """End the servers of a deployment, of all below an ARM id, or of all."""
         low = under.lower()
-        keys = [key for key in self._servers if not low or key == low or key.startswith(low + "/")]
-        await asyncio.gather(*(self._servers.pop(key).stop() for key in keys))
+
+        def meant(key: str) -> bool:
+            return not low or key == low or key.startswith(low + "/")
+
+        starting = [task for key, task in self._starting.items() if meant(key)]
+        for task in starting:
+            task.cancel()
+        await asyncio.gather(*starting, return_exceptions=True)
+        await asyncio.gather(*(self._servers.pop(key).stop() for key in list(self._servers) if meant(key)))
 
 
 def fleet(cloud: Cloud) -> Fleet:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +96,9 @@ class Server:
         self._readiness = readiness
         self._liveness = liveness
         self._wanted = wanted
-        self._socket = _socket_path(cloud)
-        self._client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=f"{self._socket}:{PORT}"), timeout=None)
+        self._socket = str(socket_folder(cloud.home) / uuid.uuid4().hex[:12])
+        unlimited = httpx.Limits(max_connections=None, max_keepalive_connections=0)  # the slots limit; the server keeps no connection
+        self._client = httpx.AsyncClient(transport=httpx.AsyncHTTPTransport(uds=f"{self._socket}:{PORT}", limits=unlimited), timeout=None)
         self._child: Child | None = None
         self._watcher: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -257,10 +259,11 @@ class Server:
             os.unlink(f"{self._socket}:{PORT}")
 
 
-def _socket_path(cloud: Cloud) -> str:
-    """A short path of its own; the kernel allows 107 bytes, so a home that is too deep gets a private folder elsewhere."""
-    folder = cloud.home / "run"
+@lru_cache
+def socket_folder(home: Path) -> Path:
+    """Where the servers' sockets are: in the home, or where that is too deep for the kernel's 107 bytes, in a private folder elsewhere."""
+    folder = home / "sockets"
     if len(os.fsencode(folder)) > 80:
-        folder = Path(tempfile.gettempdir()) / f"aml-emulator-{os.getuid()}-{os.getpid()}"
+        return Path(tempfile.mkdtemp(prefix="aml-emulator-"))
     folder.mkdir(mode=0o700, exist_ok=True)
-    return str(folder / uuid.uuid4().hex[:12])
+    return folder

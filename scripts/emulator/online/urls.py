@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 from emulator.core import ARM, Cloud, Handler, Route
 from emulator.online import models, responses
 from emulator.online.fleet import fleet
 from emulator.online.scoring import score
+from emulator.online.serving import socket_folder
 
 _WORKSPACE = "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.MachineLearningServices/workspaces/{workspace}"
 _ENDPOINTS = _WORKSPACE + "/onlineEndpoints"
@@ -42,9 +45,11 @@ ROUTES = [
 
 async def start(cloud: Cloud) -> None:
     """Bring what the last stop interrupted to rest."""
+    shutil.rmtree(cloud.home / "sockets", ignore_errors=True)
     models.settle(cloud)
 
 
 async def stop(cloud: Cloud) -> None:
     """End all inference servers; their deployments stay."""
     await fleet(cloud).stop()
+    shutil.rmtree(socket_folder(cloud.home), ignore_errors=True)

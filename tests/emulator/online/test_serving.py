@@ -50,7 +50,7 @@ def run(
         finally:
             await server.stop()
             await cloud.children.close()
-        assert not list((tmp_path / "run").glob("*"))
+        assert not list((tmp_path / "sockets").glob("*"))
 
     asyncio.run(body())
 
@@ -171,3 +171,14 @@ def test_places_are_twice_the_concurrency(tmp_path: Path) -> None:
             assert again
 
     run(tmp_path, body)
+
+
+def test_a_home_that_is_too_deep_for_a_socket_gets_a_folder_elsewhere(tmp_path: Path) -> None:
+    deep = tmp_path / ("deep-" * 20)
+    folder = serving.socket_folder(deep)
+    try:
+        assert not folder.is_relative_to(deep)
+        assert folder.stat().st_mode & 0o077 == 0
+        assert serving.socket_folder(deep) == folder
+    finally:
+        folder.rmdir()
