@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from emulator.online import nocode
 
 NAME = "nocode"

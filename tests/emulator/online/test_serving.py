@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from emulator.children import Children
 from emulator.online import serving
 from emulator.online.logs import Record
