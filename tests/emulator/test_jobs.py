@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import requests
-from azure.ai.ml import Input, MLClient, Output, command, load_component, load_job
+from azure.ai.ml import Input, MLClient, Output, UserIdentityConfiguration, command, load_component, load_job
 from azure.ai.ml.entities import Command, Data, Environment, Job, Model
 from azure.ai.ml.exceptions import JobException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import EnvironmentCredential
+
 from emulator.client import Administrator
 
 BARE = "name: bare\nchannels: [conda-forge]\ndependencies:\n  - pip\n"
@@ -147,6 +148,29 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         assert (tmp_path / "logs" / "artifacts" / "user_logs" / "std_log.txt").exists()
         ml.jobs.download(made.name, download_path=tmp_path / "out", output_name="out")
         assert (tmp_path / "out" / "named-outputs" / "out" / "deep" / "r.txt").read_text() == "result"
+
+    def test_named_outputs_are_registered(self, ml: MLClient, environment: Environment) -> None:
+        text = "echo 'flavors: {}' > ${{outputs.m}}/MLmodel; echo x > ${{outputs.d}}/x.txt"
+        outputs = {
+            "m": Output(type="mlflow_model", name="job-model", version="7"),
+            "d": Output(type="uri_folder", name="job-data"),
+        }
+        made = ml.jobs.create_or_update(command(command=text, outputs=outputs, environment=environment, compute="cpu"))
+        assert ended(ml, made.name).status == "Completed"
+        assert ml.models.get("job-model", "7").path.endswith(f"/paths/azureml/{made.name}/m/")
+        assert ml.data.get("job-data", "1").path.endswith(f"/paths/azureml/{made.name}/d/")
+
+    def test_the_job_s_identity(self, ml: MLClient, emulator: Any, place: dict[str, Any], environment: Environment, tmp_path: Path) -> None:
+        ask = "python -c \"import os,urllib.request as u; print(u.urlopen(os.environ['OBO_ENDPOINT']+'?resource=https://management.azure.com').read())\""
+        made = ml.jobs.create_or_update(command(command=ask, identity=UserIdentityConfiguration(), environment=environment, compute="cpu"))
+        assert ended(ml, made.name).status == "Completed", log_of(ml, made.name)
+        token = json.loads(log_of(ml, made.name).strip()[2:-1])["access_token"]
+        url = f"https://management.azure.com{place['id']}/jobs/{made.name}?api-version=2024-04-01"
+        assert requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code == 200
+        bare = ml.jobs.create_or_update(command(command="env", environment=environment, compute="cpu"))
+        assert ended(ml, bare.name).status == "Completed"
+        assert "OBO_ENDPOINT" not in log_of(ml, bare.name)
+        assert "MSI_ENDPOINT" not in log_of(ml, bare.name)
 
     def test_states_come_in_the_service_s_order(self, ml: MLClient, emulator: Any, place: dict[str, Any], environment: Environment) -> None:
         made = ml.jobs.create_or_update(command(command="true", environment=environment, compute="cpu"))
@@ -312,7 +336,7 @@ class TestRefusals:
             ({"outputs": {"o": {"jobOutputType": "folder"}}}, "Outputs.o", "folder"),
             ({"limits": {"timeout": "1 hour"}}, "Limits.timeout", "1 hour"),
             ({"experimentName": "a b"}, "ExperimentName", "a b"),
-            ({"tags": {"a": 1}}, "tags", "strings"),
+            ({"tags": {"a": {}}}, "tags", "strings"),
         ],
     )
     def test_what_cannot_run_is_refused(

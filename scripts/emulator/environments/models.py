@@ -119,8 +119,8 @@ async def _build(cloud: Cloud, spec: dict[str, Any], folder: Path) -> Built:
     log.write_text("".join(f"note: {note}\n" for note in recipe.notes))
     await _uv(cloud, folder, "venv", "--python", python, str(folder / "venv"))
     if recipe.requirements:
-        (folder / "requirements.txt").write_text("\n".join(recipe.requirements) + "\n")
-        await _uv(cloud, folder, "pip", "install", "--python", str(folder / "venv"), "--requirements", "requirements.txt")
+        (folder / "wanted.txt").write_text("\n".join(recipe.requirements) + "\n")
+        await _uv(cloud, folder, "pip", "install", "--python", str(folder / "venv"), "--requirements", "wanted.txt")
     packages = await asyncio.to_thread(_packages, folder / "venv")
     digest = "sha256:" + hashlib.sha256("\n".join(packages).encode()).hexdigest()
     (folder / "finished.json").write_text(json.dumps({"digest": digest, "packages": packages, "notes": recipe.notes}, indent=1))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from emulator.assets import models as assets
-from emulator.assets import paths
+from emulator.assets import paths, writing
 from emulator.environments.models import BuildFailed, Built, build
 from emulator.errors import AzureError
 from emulator.jobs import bindings, logs, models
@@ -76,6 +76,7 @@ async def run(cloud: Cloud, document: Document, turns: Turns) -> None:
             await _execute(cloud, where, document, workplace, built, spec, turns)
             models.set_status(cloud, id, "Finalizing")
             await _send_outputs(cloud, where, name, workplace, succeeded=True)
+            await _register_outputs(cloud, where, properties["outputs"])
         await lifecycle.line("run completed")
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, workplace.root, ignore_errors=True))
@@ -220,6 +221,24 @@ async def _send_outputs(cloud: Cloud, where: Place, name: str, workplace: Workpl
             await paths.upload(
                 cloud, folder, paths.in_datastore(cloud, where.id, "workspaceartifactstore", f"{models.ARTIFACTS}{name}/{special}/")
             )
+
+
+async def _register_outputs(cloud: Cloud, where: Place, outputs: Document) -> None:
+    """Register the outputs that were given a name as data or model assets."""
+    for output in outputs.values():
+        name, version = output.get("assetName"), output.get("assetVersion")
+        if not name:
+            continue
+        model = output["jobOutputType"].endswith("_model")
+        kind = assets.KINDS["models" if model else "data"]
+        if not version:
+            known = cloud.store.get(assets.asset_id(where.id, kind, name))
+            version = str(known["properties"]["nextVersion"]) if known else "1"
+        uri = paths.long_uri(where.id, output["uri"])
+        content = (
+            {"modelUri": uri, "modelType": output["jobOutputType"]} if model else {"dataUri": uri, "dataType": output["jobOutputType"]}
+        )
+        await writing.put_version(cloud, where.id, kind, name, str(version), {"properties": content}, None)
 
 
 def _shell() -> str:

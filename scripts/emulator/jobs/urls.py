@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from emulator.core import ARM, Route
+from emulator.jobs import identity, scheduler
 from emulator.jobs import responses as to
-from emulator.jobs import scheduler
 
 if TYPE_CHECKING:
     from emulator.core import Cloud
@@ -23,6 +23,14 @@ ROUTES = [
     ),
     Route("POST", ARM, _JOB + "/cancel", to.cancel_job, f"{_WS}/jobs/cancel/action", doc="Cancel a job"),
     Route("DELETE", ARM, _JOB, to.delete_job, f"{_WS}/jobs/delete", doc="Delete a job that has ended"),
+    Route(
+        "GET",
+        "{region}.api.azureml.ms",
+        "/emulator/identity/{secret}",
+        identity.get_token,
+        auth="none",
+        doc="A token for a job's own identity (Azure serves it on the compute's loopback)",
+    ),
 ]
 
 

@@ -36,8 +36,10 @@ def check(cloud: Cloud, workspace_id: str, name: str, body: Any) -> Document:
     problems = Problems()
     for field in ("tags", "properties"):
         values = properties.get(field) or {}
-        if not isinstance(values, dict) or not all(value is None or isinstance(value, str) for value in values.values()):
+        if not isinstance(values, dict) or any(isinstance(value, (dict, list)) for value in values.values()):
             problems.add(field, f"'{field}' must be an object whose values are strings.")
+        else:  # numbers and truth values are taken as text
+            properties[field] = {key: value if isinstance(value, str) else str(value) for key, value in values.items() if value is not None}
     experiment = properties.get("experimentName")
     if experiment is not None and not NAME.fullmatch(str(experiment)):
         problems.add(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from emulator.core import TENANT
 from emulator.entra import models as entra
+from emulator.jobs import identity
 from emulator.jobs.models import Document, Place
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def run_variables(cloud: Cloud, where: Place, document: Document, values: dict[s
         "MLFLOW_TRACKING_TOKEN": token,
         "MLFLOW_RUN_ID": document["name"],
         "MLFLOW_EXPERIMENT_NAME": experiment,
+        **identity.variables(cloud, where, document),
         **_distribution(properties.get("distribution") or {}),
     }
 
