@@ -10,7 +10,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from aml import azure, bundle, ci, command, evidence, gate, identity, job, metrics, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, gate, identity, jobs, metrics, registry, spec, workspace
 from aml.command import Refusal
 from aml.gate import Champion
 
@@ -39,7 +39,7 @@ def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict
     wanted = gate.wanted(rules)
     credential = identity.sign_in(at, writes=False)
     client = azure.management(at, credential)
-    key = job.content_key(job.completed(client, job_name), job_name)
+    key = jobs.content_key(jobs.completed(client, job_name), job_name)
     location = client.get()["location"]
     found = metrics.of_job(azure.dataplane(at, credential, location, "mlflow/v2.0"), job_name)
     figures = {metric: gate.pick(found, metric, job_name) for metric in wanted}

@@ -13,7 +13,7 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 
-from aml import azure, blobs, ci, command, digest, evidence, identity, job, registry, spec, workspace
+from aml import azure, blobs, ci, command, digest, evidence, identity, jobs, registry, spec, workspace
 from aml.command import Refusal
 
 # How run history names the types of outputs that hold models.
@@ -40,8 +40,8 @@ def output_uri(at: workspace.Workspace, credential: Any, location: str, name: st
 
 def lineage(made_by: dict[str, Any], name: str, found: str) -> dict[str, str]:
     """The properties that say for good what a version is and where it came from."""
-    marks = job.marks(made_by)
-    known = {"digest": found, "job_name": name, "content_key": job.content_key(made_by, name), "commit": job.commit(made_by)}
+    marks = jobs.marks(made_by)
+    known = {"digest": found, "job_name": name, "content_key": jobs.content_key(made_by, name), "commit": jobs.commit(made_by)}
     return {key: value for key, value in {**known, "data": marks.get("data", "")}.items() if value}
 
 
@@ -97,8 +97,8 @@ def register(project: Path, name: str, job_name: str, folder: Path) -> tuple[str
     model = wanted["name"]
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
-    made_by = job.completed(client, job_name)
-    key = job.content_key(made_by, job_name)
+    made_by = jobs.completed(client, job_name)
+    key = jobs.content_key(made_by, job_name)
     uri = output_uri(at, credential, client.get()["location"], job_name, wanted["output"])
     datastore, path = blobs.place(uri)
     files = blobs.files(blobs.datastore(client, datastore, credential), path)

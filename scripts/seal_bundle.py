@@ -6,16 +6,32 @@ Sealing the same content again gives the same bundle. It is kept as a data asset
 from __future__ import annotations
 
 import argparse
+import json
 import math
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from azure.core.credentials import TokenCredential
 
-from aml import VERSION, azure, blobs, bundle, ci, command, deployment, digest, evidence, identity, job, metrics, project, spec, workspace
+from aml import (
+    VERSION,
+    azure,
+    blobs,
+    bundle,
+    ci,
+    command,
+    deployment,
+    digest,
+    evidence,
+    identity,
+    jobs,
+    metrics,
+    project,
+    source,
+    spec,
+    workspace,
+)
 from aml.azure import Client
 from aml.command import Refusal
 from aml.gate import Figure
@@ -77,7 +93,7 @@ def job_part(made_by: Mapping[str, Any], name: str, figures: list[Figure]) -> di
         own = [figure for figure in found if figure.run == name]
         if (own or len(found) == 1) and math.isfinite(value := (own or found)[0].value):
             chosen[metric] = value
-    return {"name": name, "content_key": job.content_key(made_by, name), "commit": job.commit(made_by), "metrics": chosen}
+    return {"name": name, "content_key": jobs.content_key(made_by, name), "commit": jobs.commit(made_by), "metrics": chosen}
 
 
 def file_parts(folder: Path, release: Mapping[str, Any]) -> dict[str, str]:
@@ -88,20 +104,16 @@ def file_parts(folder: Path, release: Mapping[str, Any]) -> dict[str, str]:
     return {path: digest.of_file(folder / path) for path in sorted(paths)}
 
 
+def data_part(made_by: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The data versions that the job read, as submit_job wrote them on it."""
+    named = sorted(set(json.loads(jobs.marks(made_by).get("data") or "[]")))
+    return [{"name": name, "version": version} for name, _, version in (reference.partition(":") for reference in named)]
+
+
 def source_part(folder: Path) -> dict[str, str]:
     """Repository and commit of the project, as git tells them; empty where there is no git."""
-    remote = urlsplit(_git(folder, "config", "--get", "remote.origin.url"))
-    # A remote's address may carry a token before the host.
-    where = f"{remote.hostname or ''}{remote.path}" if remote.scheme else remote.path.partition("@")[2] or remote.path
-    return {"repository": where.removesuffix(".git"), "commit": _git(folder, "rev-parse", "HEAD")}
-
-
-def _git(folder: Path, *words: str) -> str:
-    try:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    known = source.properties(folder)
+    return {"repository": known.get("mlflow.source.git.repoURL", ""), "commit": known.get("commit", "")}
 
 
 def keep(client: Client, credential: TokenCredential, model: str, document: dict[str, Any]) -> bool:
@@ -130,14 +142,13 @@ def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_fo
         deployment.check_syntax(folder / scoring[0] / scoring[1])
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
-    made_by = job.completed(client, job_name)
+    made_by = jobs.completed(client, job_name)
     mlflow = azure.dataplane(at, credential, client.get()["location"], "mlflow/v2.0")
-    data = {(asset.name, asset.version) for asset in (project.asset(folder / path, "data") for path in release["train"]["data"])}
     document: dict[str, Any] = {
         "form": 1,
         "model": model_part(client, model, model_version),
         "files": file_parts(folder, release),
-        "data": [{"name": asset, "version": version} for asset, version in sorted(data)],
+        "data": data_part(made_by),
         "job": job_part(made_by, job_name, metrics.of_job(mlflow, job_name)),
         "source": source_part(folder),
         "catalog": {"version": VERSION},

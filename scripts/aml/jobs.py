@@ -1,4 +1,4 @@
-"""The training job of a project: its content, and the Azure ML job that has it.
+"""The training job of a project: its content, and the Azure ML job that has it or has completed.
 
 A job's content key is a digest over everything that makes the result: the job as Azure ML would get it, the files of its code, the
 versions and digests of the data and environments it uses, and its parameters. The job is named after the key, so that the same content is
@@ -7,6 +7,7 @@ found again with one read, also after a run that was killed at any moment.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from aml.yaml import Document
 # Source: azure/ai/ml/operations/_run_history_constants.py and "JobStatus" of the REST API. A status that is not listed is waited for.
 ENDED = {"Completed", "Failed", "Canceled"}
 UNDER_WAY = {"NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "Paused"}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
 
 @dataclass(frozen=True)
@@ -111,3 +114,32 @@ def attempts(client: Client, job: Job, model: str) -> Iterator[tuple[str, dict[s
 def status(resource: Mapping[str, Any]) -> str:
     """A job's status; 'Unknown' where Azure says none."""
     return str(resource["properties"].get("status") or "Unknown")
+
+
+def completed(client: Client, name: str) -> dict[str, Any]:
+    """The job as Azure shows it. Raises Refusal when there is none of this name, or it has not completed."""
+    found = client.find(f"jobs/{name}") if _NAME.fullmatch(name) else None
+    if found is None:
+        raise Refusal(f"there is no job {name!r}", "it was deleted, or is in another workspace", "submit it again with submit_job")
+    if (now := status(found)) != "Completed":
+        why = "only a completed job has a model, and figures that count"
+        raise Refusal(f"job {name} is {now}", why, "wait for it with wait_job, or submit it again with submit_job")
+    return found
+
+
+def marks(job: Mapping[str, Any]) -> dict[str, str]:
+    """Its tags and properties in one: what submit_job and Azure wrote on it."""
+    return {**(job["properties"].get("tags") or {}), **(job["properties"].get("properties") or {})}
+
+
+def content_key(job: Mapping[str, Any], name: str) -> str:
+    """The digest of what it was made of. Raises Refusal when submit_job did not submit it."""
+    if not (key := marks(job).get("content_key")):
+        raise Refusal(f"job {name} has no content_key", "nothing says what it was made of", "submit it with submit_job")
+    return key
+
+
+def commit(job: Mapping[str, Any]) -> str:
+    """The commit that it was submitted from, '' if unknown."""
+    found = marks(job)
+    return found.get("commit") or found.get("mlflow.source.git.commit") or ""

@@ -201,6 +201,7 @@ class Project:
         """Run a job that makes a model of one number, and log metrics to its run; its name."""
         name = f"job-{self.name}-{next(self.count)}"
         command = command or f"python -c \"import pathlib; pathlib.Path(r'${{{{outputs.model}}}}', 'factor.txt').write_text('{factor}')\""
+        marks = {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40, "data": '["flights:1"]'}
         body = {
             "jobType": "Command",
             "command": command,
@@ -208,7 +209,7 @@ class Project:
             "computeId": f"{self.id()}/computes/cpu",
             "experimentName": "delay",
             "outputs": {"model": {"jobOutputType": "custom_model", "mode": "ReadWriteMount"}},
-            "tags": {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40} if tags is None else tags,
+            "tags": marks if tags is None else tags,
         }
         self.arm("PUT", f"jobs/{name}", {"properties": body})
         while (ended := self.arm("GET", f"jobs/{name}")["properties"]["status"]) not in ("Completed", "Failed", "Canceled"):

@@ -37,6 +37,8 @@ def test_a_model_is_judged_registered_and_sealed_once(project: Any) -> None:
     assert bundle.identify(document) == sealed.output("bundle_id")
     assert document["model"] == {"name": project.name, "version": "1", "type": "custom_model", "digest": registered["properties"]["digest"]}
     assert document["job"]["metrics"] == {"rmse": 40}
+    assert document["data"] == [{"name": "flights", "version": "1"}]
+    assert document["source"] == {"repository": "", "commit": ""}
     assert set(document["files"]) == {
         ".cloud/release.yml",
         ".cloud/online/endpoint.yml",
