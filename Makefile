@@ -31,7 +31,7 @@ bench: install-tests
 	@$(BIN)/python scripts/_bench.py
 
 install: .venv/.emulator scripts/emulator/azurite/node_modules/.installed
-install-tests: .venv/.tests .venv-az/.installed scripts/emulator/azurite/node_modules/.installed
+install-tests: .venv/.tests .venv-az/.installed .venv-example/.installed scripts/emulator/azurite/node_modules/.installed
 
 $(UV): scripts/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 ...")'
@@ -53,6 +53,11 @@ $(UV): scripts/bootstrap.txt
 	@$(UV) pip install --quiet --python .venv-az/bin/python --require-hashes -r tests/azure-cli.txt
 	@touch $@
 
+.venv-example/.installed: examples/flight-delay/tests/requirements.txt | $(UV)
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python .venv-example
+	@$(UV) pip install --quiet --python .venv-example/bin/python --require-hashes -r examples/flight-delay/tests/requirements.txt
+	@touch $@
+
 scripts/emulator/azurite/node_modules/.installed: scripts/emulator/azurite/package-lock.json | .venv/.emulator
 	@cd scripts/emulator/azurite && PATH="$(abspath $(BIN)):$$PATH" npm ci --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts > /dev/null
 	@touch $@
@@ -66,4 +71,4 @@ lock: | $(UV)
 	@$(COMPILE) $(UPGRADE) tests/azure-cli.in -o tests/azure-cli.txt
 
 clean:
-	@rm -rf .venv .venv-az .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules
+	@rm -rf .venv .venv-az .venv-example .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules

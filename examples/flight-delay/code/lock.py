@@ -37,7 +37,7 @@ def resolve(*arguments: str | Path) -> str:
 
 def main() -> None:
     locked = [] if "--upgrade" in sys.argv[1:] or not TESTS.exists() else ["-c", TESTS]
-    everything = resolve(*locked, TESTS.with_suffix(".in"))
+    everything = resolve("--generate-hashes", *locked, TESTS.with_suffix(".in"))
     TESTS.write_text("# Everything that the tests run with. Made from requirements.in: python code/lock.py\n" + everything)
     for step, purpose in STEPS.items():
         packages = resolve("-c", TESTS, CODE / step / "requirements.in").splitlines()

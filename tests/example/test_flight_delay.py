@@ -1,0 +1,20 @@
+"""The example's own tests, in an environment of its own: its packages are pinned to what its steps run with, and ours to what the verbs need."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLE = ROOT / "examples" / "flight-delay"
+
+
+def test_the_examples_own_tests_pass() -> None:
+    python = Path(os.environ.get("EXAMPLE_PYTHON", ROOT / ".venv-example" / "bin" / "python"))
+    assert python.exists(), f"{python} is missing: make install-tests"
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", EXAMPLE, EXAMPLE / "tests"]
+    # waiting threads must not spin while other tests want the processor
+    env = {**os.environ, "OMP_WAIT_POLICY": "passive", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
