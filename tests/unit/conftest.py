@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,11 +17,16 @@ import trustme
 
 @dataclass
 class Played:
-    """A server that answers from a list: (status, body, headers), or None to cut the connection."""
+    """A server that answers from a list: (status, body, headers), or None to cut the connection; or by a function of method and path."""
 
     url: str = ""
+    by: Callable[[str, str], tuple[int, Any, dict[str, str]] | None] | None = None
     answers: list[tuple[int, Any, dict[str, str]] | None] = field(default_factory=list)
     asked: list[tuple[str, str, dict[str, str], Any]] = field(default_factory=list)
+
+    def next(self) -> tuple[int, Any, dict[str, str]] | None:
+        """The next answer of the list."""
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     def answer(self, status: int, body: Any = None, /, times: int = 1, **headers: str) -> None:
         """Queue an answer; the last one is repeated for ever."""
@@ -42,7 +47,7 @@ def played(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             found.asked.append((self.command, self.path, dict(self.headers), body))
-            answer = found.answers.pop(0) if len(found.answers) > 1 else found.answers[0]
+            answer = found.by(self.command, self.path) if found.by else found.next()
             if answer is None:
                 self.close_connection = True
                 return

@@ -6,9 +6,6 @@ import time
 from typing import Any
 
 import pytest
-from aml import azure
-from aml.azure import Client
-from aml.command import LimitReached, Refusal
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import (
     ClientAuthenticationError,
@@ -17,6 +14,10 @@ from azure.core.exceptions import (
     ServiceRequestError,
     ServiceResponseError,
 )
+
+from aml import azure
+from aml.azure import Client
+from aml.command import LimitReached, Refusal
 
 DENIED = {
     "error": {

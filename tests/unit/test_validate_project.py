@@ -483,11 +483,15 @@ CASES = [
 # fmt: on
 
 
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the tests share of what the SDK loaded without a problem."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+def cache(loaded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(loaded))
 
 
 def said(files: Any) -> list[str]:
@@ -585,7 +589,8 @@ def test_names_with_anything_in_them_are_harmless(files: Any, capfd: pytest.Capt
     assert not list(Path.cwd().rglob("pwned"))
 
 
-def test_what_was_loaded_once_is_not_loaded_again(files: Any, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_loaded_once_is_not_loaded_again(files: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert said(files) == []
     loaded: list[str] = []
     monkeypatch.setattr(loading, "problems_of", lambda kind, document: loaded.append(kind) or [])
@@ -613,7 +618,8 @@ def test_a_cache_that_cannot_be_written_costs_only_time(files: Any, tmp_path: Pa
     assert said(files) == []
 
 
-def test_on_the_command_line(files: Any, cache: Path) -> None:
+def test_on_the_command_line(files: Any) -> None:
+    assert said(files) == []
     env = {**os.environ, "AML_PROJECT": str(files.folder)}
     done = subprocess.run([sys.executable, str(SCRIPTS / "validate_project.py")], env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "valid: 10 files\n", "")
