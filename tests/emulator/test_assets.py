@@ -19,6 +19,7 @@ from azure.identity import ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
 from azure.mgmt.machinelearningservices import models as rest
 from azure.storage.blob import BlobServiceClient, ContainerClient
+
 from emulator.assets import paths
 from emulator.core import SUBSCRIPTION, TENANT, Cloud
 from emulator.errors import AzureError

@@ -13,6 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from azure.identity import EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
 from azure.mgmt.machinelearningservices import models as rest
+
 from emulator.compute import models
 from emulator.core import SUBSCRIPTION, Cloud
 from emulator.errors import AzureError

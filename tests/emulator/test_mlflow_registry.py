@@ -13,9 +13,10 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import Model
 from azure.identity import EnvironmentCredential
 from azureml.mlflow._internal.service_context_loader import _AzureMLServiceContextLoader
-from emulator.core import SUBSCRIPTION
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from emulator.core import SUBSCRIPTION
 
 GROUP, WORKSPACE, REGISTRY = "rg-mlflow-models", "mlflow-models", "mlflow-registry"
 

@@ -16,6 +16,7 @@ from azure.identity import ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
 from azure.mgmt.machinelearningservices import models as rest
 from azure.storage.blob import ContainerClient
+
 from emulator.assets import paths
 from emulator.core import SUBSCRIPTION, TENANT, Cloud
 from emulator.registries import models

@@ -14,6 +14,7 @@ from azure.ai.ml.entities import ApiKeyConfiguration, Data, Workspace, Workspace
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential, EnvironmentCredential
 from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
+
 from emulator.client import Administrator
 from emulator.core import REGIONS, SUBSCRIPTION, TENANT, Cloud
 from emulator.errors import AzureError
