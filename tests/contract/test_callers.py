@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _lint
 import pytest
+
+import _lint
 
 
 def complaints(folder: Path) -> str:

@@ -27,7 +27,7 @@ FAULTS = {
     ],
     "nothing is left to go back to": [f"{RELEASE}::test_a_change_goes_out_and_comes_back"],
     "two runs write to one endpoint at once": [f"{WORKFLOWS}::test_writers_of_an_endpoint_queue_and_are_not_cut_off"],
-    "one principal acts in dev and prod": [f"{RELEASE}::test_an_identity_that_production_does_not_trust_gets_nowhere"],
+    "one principal acts in dev and prod": [f"{RELEASE}::test_a_caller_of_its_own_gets_nowhere"],
     "a pull request has production's credentials": [
         f"{WORKFLOWS}::test_validation_has_no_credential",
         f"{RELEASE}::test_a_pull_request_is_validated_without_a_token",

@@ -10,8 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import _docs
 import pytest
+
+import _docs
 
 ROOT = Path(__file__).parents[2]
 LOCKS = [

@@ -10,6 +10,7 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+
 from aml import yaml
 
 ROOT = Path(__file__).parents[2]

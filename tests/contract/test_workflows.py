@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import _docs
 import pytest
 import yaml
+
+import _docs
 
 ROOT = Path(__file__).parents[2]
 JOURNEYS = {path.stem: path for path in sorted((ROOT / ".github" / "workflows").glob("[!_]*.yml"))}

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import _act
-import _setup
 import pytest
 import yaml
+
+import _act
+import _setup
 from _provision import provision
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class World:
         """Run a workflow of the example after `edits` (file, old text, new text) and new `files`, as one more commit."""
         self.runs += 1
         source = self.place / f"source-{self.runs}"
-        shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache"))
+        shutil.copytree(self.place / "example", source)
         for name, old, new in edits:
             text = (source / name).read_text(encoding="utf-8")
             assert old in text, f"{name} has no {old!r}"
@@ -79,7 +80,9 @@ class World:
 
     def spec(self, workspace: str) -> dict[str, Any]:
         """A workspace spec of the example."""
-        found: dict[str, Any] = yaml.safe_load((EXAMPLE / ".cloud" / "workspaces" / f"{workspace}.yml").read_text(encoding="utf-8"))
+        found: dict[str, Any] = yaml.safe_load(
+            (self.place / "example" / ".cloud" / "workspaces" / f"{workspace}.yml").read_text(encoding="utf-8")
+        )
         return found
 
     def traffic(self, workspace: str) -> dict[str, int]:
@@ -133,6 +136,8 @@ def world(emulator: Emulator, tools: Path, tmp_path_factory: pytest.TempPathFact
     """The world before the first release."""
     place = tmp_path_factory.mktemp("world")
     provision(emulator.home, EXAMPLE)
+    # One copy for all runs, so that an edit of the example while they run is not taken for a change of theirs.
+    shutil.copytree(EXAMPLE, place / "example", ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv"))
     _act.prepare_catalog(place / "catalog")
     return World(emulator, place)
 

@@ -7,8 +7,9 @@ import signal
 import textwrap
 from pathlib import Path
 
-import _act
 import pytest
+
+import _act
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import _act
 import pytest
+
+import _act
 
 if TYPE_CHECKING:
     from tests.journeys.conftest import World
@@ -145,24 +146,34 @@ def test_a_cancelled_rollout_gives_the_old_traffic_back(world: World, released: 
     assert world.traffic("prod") == before
 
 
-def test_an_identity_that_production_does_not_trust_gets_nowhere(world: World, released: _act.Run) -> None:
-    """Dev's environment cannot act in production, whatever a caller writes."""
-    caller = """
-        name: Bypass
-        on: push
-        permissions: {}
-        jobs:
-          bypass:
-            permissions: {contents: read, id-token: write}
-            uses: contoso/azureml-catalog/.github/workflows/deploy.yml@v0
-            with: {workspace: prod, environment: dev, bundle_id: "%s"}
-        """
+BYPASS = """
+    name: Bypass
+    on: push
+    permissions: {}
+    jobs:
+      bypass:
+        permissions: {contents: read, id-token: write}
+        uses: contoso/azureml-catalog/.github/workflows/deploy.yml@v0
+        with: {workspace: prod, environment: %s, bundle_id: "%s", bundle_from: %s}
+    """
+
+
+@pytest.mark.parametrize(
+    ("environment", "bundle_from", "complaint"),
+    [
+        ("dev", "registry", "repo:contoso/flight-delay:environment:dev"),  # the subject that was sent, which production does not trust
+        ("production", "workspace", "takes bundles from the registry only"),
+    ],
+)
+def test_a_caller_of_its_own_gets_nowhere(world: World, released: _act.Run, environment: str, bundle_from: str, complaint: str) -> None:
+    """What a project writes in its workflows, dev's environment is not production's identity, and production reads no other workspace."""
+    caller = BYPASS % (environment, released.outputs["bundle_id"], bundle_from)
     with world.untouched("dev", "prod"):
-        run = world.run(workflow="bypass.yml", files={".github/workflows/bypass.yml": caller % released.outputs["bundle_id"]})
+        run = world.run(workflow="bypass.yml", files={".github/workflows/bypass.yml": caller})
     job, step, errors = world.stop(run)
     assert (job, step) == ("deploy", "Verify bundle")
     assert len(errors) == 1
-    assert "repo:contoso/flight-delay:environment:dev" in errors[0], "the subject that was sent is named"
+    assert complaint in errors[0]
 
 
 def test_a_pull_request_is_validated_without_a_token(world: World, released: _act.Run) -> None:

@@ -7,8 +7,9 @@ import threading
 import zipfile
 from pathlib import Path
 
-import _setup
 import pytest
+
+import _setup
 
 
 @pytest.fixture
