@@ -1,4 +1,4 @@
-"""The example's own tests, in an environment of its own: its packages are pinned to what its steps run with, and ours to what the verbs need."""
+"""The example's own tests, in an environment of its own: it has what the steps run with, ours has what the verbs need."""
 
 from __future__ import annotations
 
