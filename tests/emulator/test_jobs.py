@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,23 @@ from azure.ai.ml.entities import Command, Data, Environment, Job, Model
 from azure.ai.ml.exceptions import JobException
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 from azure.identity import EnvironmentCredential
+from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient, models
 
 from emulator.client import Administrator
 
 BARE = "name: bare\nchannels: [conda-forge]\ndependencies:\n  - pip\n"
 ENDED = ("Completed", "Failed", "Canceled")
+# A trial that logs (x - 2)^2 and leaves x in its output; MLflow's REST API, so that the environment needs no package.
+LOSS = """
+import json, os, pathlib, sys, urllib.request
+x = float(sys.argv[1])
+base = os.environ["MLFLOW_TRACKING_URI"].replace("azureml://", "https://")
+body = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "loss", "value": (x - 2) ** 2, "timestamp": 1, "step": 0}
+request = urllib.request.Request(base + "/api/2.0/mlflow/runs/log-metric", json.dumps(body).encode(), method="POST", headers={
+    "Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "Content-Type": "application/json"})
+urllib.request.urlopen(request).read()
+pathlib.Path(sys.argv[2], "x.txt").write_text(str(x))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +94,19 @@ def log_of(ml: MLClient, name: str, file: str = "user_logs/std_log.txt") -> str:
     """A log of a job, read as clients read it."""
     files = ml.jobs._runs_operations.get_run_details(name).log_files
     return requests.get(files[file], timeout=30).text if file in files else ""
+
+
+def touch_after_looks(ml: MLClient, flag: Path) -> None:
+    """Make the file when a client that streams has looked at its job three times: it has printed the log once by then."""
+    original, looks = ml.jobs._runs_operations.get_run_details, []
+
+    def details(name: str) -> Any:
+        looks.append(name)
+        if len(looks) == 3:
+            flag.touch()
+        return original(name)
+
+    ml.jobs._runs_operations.get_run_details = details
 
 
 class TestCommand:
@@ -149,6 +175,35 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         ml.jobs.download(made.name, download_path=tmp_path / "out", output_name="out")
         assert (tmp_path / "out" / "named-outputs" / "out" / "deep" / "r.txt").read_text() == "result"
 
+    def test_assets_and_outputs_of_jobs_as_inputs(self, ml: MLClient, environment: Environment, tmp_path: Path) -> None:
+        (tmp_path / "table").mkdir()
+        (tmp_path / "table" / "MLTable").write_text("paths: [{file: ./rows.csv}]\ntransformations: [{read_delimited: {}}]\n")
+        (tmp_path / "table" / "rows.csv").write_text("a\n1\n")
+        ml.data.create_or_update(Data(name="job-table", version="1", type="mltable", path=str(tmp_path / "table")))
+        (tmp_path / "weights.bin").write_text("weights")
+        ml.models.create_or_update(Model(name="job-input", version="1", type="custom_model", path=str(tmp_path / "weights.bin")))
+        first = ml.jobs.create_or_update(
+            command(
+                command="echo made > ${{outputs.o}}/m.txt", outputs={"o": Output(type="uri_folder")}, environment=environment, compute="cpu"
+            )
+        )
+        assert ended(ml, first.name).status == "Completed"
+        job = command(
+            command="cat ${{inputs.table}}/rows.csv ${{inputs.model}} ${{inputs.made}}/m.txt; echo ${{inputs.direct}}",
+            inputs={
+                "table": Input(type="mltable", path="azureml:job-table:1"),
+                "model": Input(type="custom_model", path="azureml:job-input:1", mode="ro_mount"),
+                "made": Input(type="uri_folder", path=f"azureml://jobs/{first.name}/outputs/o"),
+                "direct": Input(type="uri_folder", path="azureml://datastores/workspaceblobstore/paths/any/where/", mode="direct"),
+            },
+            environment=environment,
+            compute="cpu",
+        )
+        made = ml.jobs.create_or_update(job)
+        assert ended(ml, made.name).status == "Completed", ml.jobs._runs_operations.get_run_details(made.name).error
+        assert log_of(ml, made.name).split()[:3] == ["a", "1", "weightsmade"]
+        assert log_of(ml, made.name).split()[3].endswith("/datastores/workspaceblobstore/paths/any/where/")
+
     def test_named_outputs_are_registered(self, ml: MLClient, environment: Environment) -> None:
         text = "echo 'flavors: {}' > ${{outputs.m}}/MLmodel; echo x > ${{outputs.d}}/x.txt"
         outputs = {
@@ -189,16 +244,7 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         until(ml, made.name, "Running")
         while "first line" not in log_of(ml, made.name):
             time.sleep(0.05)
-        original = ml.jobs._runs_operations.get_run_details
-        looks = []
-
-        def details(name: str) -> Any:
-            looks.append(name)
-            if len(looks) == 3:  # the log has been printed once by then
-                flag.touch()
-            return original(name)
-
-        ml.jobs._runs_operations.get_run_details = details  # type: ignore[method-assign]
+        touch_after_looks(ml, flag)
         ml.jobs.stream(made.name)
         printed = capsys.readouterr().out
         assert "Streaming user_logs/std_log.txt" in printed
@@ -453,19 +499,62 @@ class TestPipeline:
         assert states == {"bad": "Failed", "slow": "Canceled"}
 
     def test_independent_steps_go_on_if_asked(self, ml: MLClient, tmp_path: Path) -> None:
-        made = ml.jobs.create_or_update(load_job(_three_steps(tmp_path, "continue_on_step_failure: true", seconds="0.2")))
+        made = ml.jobs.create_or_update(load_job(_three_steps(tmp_path, "continue_on_step_failure: true", slow="sleep 0.2")))
         assert ended(ml, made.name).status == "Failed"
         states = {child.display_name: child.status for child in ml.jobs.list(parent_job_name=made.name)}
         assert states == {"bad": "Failed", "slow": "Completed"}
 
     def test_cancel_ends_the_children(self, ml: MLClient, tmp_path: Path) -> None:
-        job = load_job(_three_steps(tmp_path, "continue_on_step_failure: false", bad="sleep 600", seconds="600"))
+        job = load_job(_three_steps(tmp_path, "continue_on_step_failure: false", bad="sleep 600", slow="sleep 600"))
         made = ml.jobs.create_or_update(job)
         while {child.status for child in ml.jobs.list(parent_job_name=made.name)} != {"Running"}:
             time.sleep(0.05)
         ml.jobs.begin_cancel(made.name).result()
         assert ml.jobs.get(made.name).status == "Canceled"
         assert {child.status for child in ml.jobs.list(parent_job_name=made.name)} == {"Canceled"}
+
+    def test_stream_prints_the_steps(self, ml: MLClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        flag = tmp_path / "go"
+        wait = f"while [ ! -e {flag} ]; do sleep 0.05; done"
+        made = ml.jobs.create_or_update(load_job(_three_steps(tmp_path, "continue_on_step_failure: true", slow=wait)))
+        touch_after_looks(ml, flag)
+        with pytest.raises(JobException, match="Failed nodes: /bad"):
+            ml.jobs.stream(made.name)
+        printed = capsys.readouterr().out
+        assert "Streaming logs/azureml/executionlogs.txt" in printed
+        assert "Submitting step slow" in printed
+
+    def test_pipelines_and_sweeps_can_be_steps(self, ml: MLClient, tmp_path: Path) -> None:
+        _write(tmp_path / "code", LOSS)
+        (tmp_path / "conda.yml").write_text(BARE)
+        environment = "environment: {image: base, conda_file: conda.yml}\n"
+        (tmp_path / "twice.yml").write_text(
+            "type: pipeline\nname: jobs_twice\nversion: '1'\n"
+            "inputs:\n  text: {type: string, default: from-default}\noutputs:\n  o: {type: uri_folder}\n"
+            "jobs:\n  one:\n    type: command\n    command: echo ${{inputs.text}} > ${{outputs.o}}/t.txt\n"
+            f"    {environment}    inputs: {{text: '${{{{parent.inputs.text}}}}'}}\n    outputs: {{o: '${{{{parent.outputs.o}}}}'}}\n"
+        )
+        (tmp_path / "trial.yml").write_text(
+            f"type: command\nname: jobs_trial\nversion: '1'\ncode: code\n{environment}"
+            "command: python main.py ${{inputs.x}} ${{outputs.o}}\ninputs:\n  x: {type: number}\noutputs:\n  o: {type: uri_folder}\n"
+        )
+        (tmp_path / "pipeline.yml").write_text(
+            "type: pipeline\nexperiment_name: nested\nsettings: {default_compute: azureml:cpu}\njobs:\n"
+            "  inner:\n    type: pipeline\n    component: twice.yml\n"
+            "  tune:\n    type: sweep\n    search_space:\n      x: {type: choice, values: [1, 2, 5]}\n    sampling_algorithm: grid\n"
+            "    objective: {goal: minimize, primary_metric: loss}\n    limits: {max_total_trials: 3, max_concurrent_trials: 2}\n"
+            "    trial: trial.yml\n    outputs: {o: {type: uri_folder}}\n"
+            "  last:\n    type: command\n    command: cat ${{inputs.a}}/t.txt ${{inputs.b}}/x.txt\n"
+            f"    {environment}    inputs:\n      a: {{path: '${{{{parent.jobs.inner.outputs.o}}}}', mode: download}}\n"
+            "      b: '${{parent.jobs.tune.outputs.o}}'\n"
+        )
+        made = ml.jobs.create_or_update(load_job(tmp_path / "pipeline.yml"))
+        assert ended(ml, made.name).status == "Completed", ml.jobs._runs_operations.get_run_details(made.name).error
+        children = {child.display_name: child.name for child in ml.jobs.list(parent_job_name=made.name)}
+        assert log_of(ml, children["last"]).split() == ["from-default", "2.0"]
+        inner = ml.jobs._runs_operations.get_run(next(iter(ml.jobs.list(parent_job_name=children["inner"]))).name)
+        assert (inner.parent_run_id, inner.root_run_id) == (children["inner"], made.name)
+        assert len(list(ml.jobs.list(parent_job_name=children["tune"]))) == 3
 
     def test_bad_bindings_are_refused(
         self, ml: MLClient, emulator: Any, place: dict[str, Any], tmp_path: Path, send: Any, sign_in: Any
@@ -512,17 +601,7 @@ class TestPipeline:
 
 class TestSweep:
     def test_the_best_trial_is_found_by_its_metric(self, ml: MLClient, tmp_path: Path) -> None:
-        script = """
-import json, os, pathlib, sys, urllib.request
-x = float(sys.argv[1])
-base = os.environ["MLFLOW_TRACKING_URI"].replace("azureml://", "https://")
-body = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "loss", "value": (x - 2) ** 2, "timestamp": 1, "step": 0}
-request = urllib.request.Request(base + "/api/2.0/mlflow/runs/log-metric", json.dumps(body).encode(), method="POST", headers={
-    "Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "Content-Type": "application/json"})
-urllib.request.urlopen(request).read()
-pathlib.Path(sys.argv[2], "x.txt").write_text(str(x))
-"""
-        _write(tmp_path / "code", script)
+        _write(tmp_path / "code", LOSS)
         (tmp_path / "conda.yml").write_text(BARE)
         (tmp_path / "sweep.yml").write_text(
             "type: sweep\nexperiment_name: sweeps\ncompute: azureml:cpu\nsampling_algorithm: grid\n"
@@ -539,6 +618,29 @@ pathlib.Path(sys.argv[2], "x.txt").write_text(str(x))
         assert len(list(ml.jobs.list(parent_job_name=made.name))) == 3
         ml.jobs.download(made.name, download_path=tmp_path / "best", output_name="o")
         assert (tmp_path / "best" / "named-outputs" / "o" / "x.txt").read_text() == "2.0"
+
+
+class TestManagementClient:
+    def test_azure_mgmt_submits_lists_and_cancels(self, azure: Any, ml: MLClient, place: dict[str, Any], environment: Environment) -> None:
+        group = place["id"].split("/")[4]
+        client = MachineLearningServicesMgmtClient(EnvironmentCredential(), place["id"].split("/")[2])
+        body = models.JobBase(
+            properties=models.CommandJob(
+                command="sleep 600",
+                environment_id=ml.environments.create_or_update(environment).id,
+                compute_id=f"{place['id']}/computes/cpu",
+                experiment_name="managed",
+                limits=models.CommandJobLimits(timeout=timedelta(hours=1)),
+            )
+        )
+        made = client.jobs.create_or_update(group, "jobs-ws", "managed-job", body)
+        assert (made.name, made.properties.status) == ("managed-job", "NotStarted")
+        assert "managed-job" in [job.name for job in client.jobs.list(group, "jobs-ws", job_type="Command")]
+        client.jobs.begin_cancel(group, "jobs-ws", "managed-job").result()
+        assert client.jobs.get(group, "jobs-ws", "managed-job").properties.status == "Canceled"
+        client.jobs.begin_delete(group, "jobs-ws", "managed-job").result()
+        with pytest.raises(ResourceNotFoundError):
+            client.jobs.get(group, "jobs-ws", "managed-job")
 
 
 class TestRestart:
@@ -573,14 +675,14 @@ def _write(folder: Path, script: str) -> None:
     (folder / "main.py").write_text(script)
 
 
-def _three_steps(folder: Path, settings: str, bad: str = "sleep 0.5; echo it broke >&2; exit 1", seconds: str = "600") -> Path:
+def _three_steps(folder: Path, settings: str, bad: str = "sleep 0.5; echo it broke >&2; exit 1", slow: str = "sleep 600") -> Path:
     """A pipeline whose step ``bad`` fails, ``slow`` does not depend on it, and ``after`` does."""
     (folder / "conda.yml").write_text(BARE)
     environment = "    environment: {image: base, conda_file: conda.yml}\n"
     (folder / "pipeline.yml").write_text(
         f"type: pipeline\nexperiment_name: pipes\nsettings: {{default_compute: azureml:cpu, {settings}}}\njobs:\n"
         f"  bad:\n    type: command\n    command: {bad}; echo ${{{{outputs.o}}}}\n{environment}    outputs: {{o: {{type: uri_folder}}}}\n"
-        f"  slow:\n    type: command\n    command: sleep {seconds}\n{environment}"
+        f"  slow:\n    type: command\n    command: {slow}\n{environment}"
         f"  after:\n    type: command\n    command: ls ${{{{inputs.i}}}}\n{environment}"
         "    inputs: {i: '${{parent.jobs.bad.outputs.o}}'}\n"
     )

@@ -76,8 +76,9 @@ def _node(
     node = jobs[name]
     declared: Document = spec.get("inputs") or {}
     given = {key: value for key, value in (node.get("inputs") or {}).items() if value is not None}
+    searched = set(node.get("search_space") or {}) if node.get("type") == "sweep" else set()
     for key, one in declared.items():
-        if key not in given and not one.get("optional") and one.get("default") is None:
+        if key not in given and key not in searched and not one.get("optional") and one.get("default") is None:
             problems.add(f"{where}.Inputs.{key}", f"The required input '{key}' of step '{name}' has no value.")
     for key in given:
         if key not in declared and not any(key.startswith(f"{group}.") for group in declared):

@@ -53,24 +53,27 @@ class Follower:
 
     def __init__(self, log: RunLog, file: Path) -> None:
         self._log, self._file, self._at = log, file, 0
+        self._complete = asyncio.Event()
         self._task = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
-        await self._copy()
+        await self._log.write(b"")  # the log is there as soon as the process runs
         while True:
-            await asyncio.sleep(INTERVAL)
-            if self._file.stat().st_size > self._at:
-                await self._copy()
-
-    async def _copy(self) -> None:
-        with open(self._file, "rb") as file:
-            file.seek(self._at)
-            data = file.read()
-        await self._log.write(data)
-        self._at += len(data)
+            last = self._complete.is_set()
+            with open(self._file, "rb") as file:
+                file.seek(self._at)
+                data = file.read()
+            if data:
+                await self._log.write(data)
+                self._at += len(data)
+            if last:
+                return
+            try:
+                await asyncio.wait_for(self._complete.wait(), INTERVAL)
+            except asyncio.TimeoutError:
+                pass
 
     async def finish(self) -> None:
         """Copy what is left, and stop."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        await self._copy()
+        self._complete.set()
+        await self._task

@@ -6,7 +6,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from emulator.assets import models as assets
-from emulator.jobs import bindings, models
+from emulator.jobs import bindings, models, sampling
 from emulator.jobs.models import Document, Place
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _kind(node: Document, spec: Document, pipeline: Document) -> Document:
         return {
             "jobType": "Sweep",
             "trial": command,
-            "searchSpace": node.get("search_space"),
+            "searchSpace": {key: list(found) for key, found in sampling.parameters(node.get("search_space") or {}).items()},
             "earlyTermination": _camel(node.get("early_termination")),
             "samplingAlgorithm": {"samplingAlgorithmType": algorithm}
             if isinstance(algorithm, str)

@@ -67,7 +67,8 @@ class Server:
         self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")  # the path of a Unix socket has 107 bytes, a home may have more
         path = f"{self._folder.name}/s"
         log = self._cloud.home / "logs" / "mlflow.log"
-        env = {**os.environ, "PYTHONPATH": str(SCRIPTS), "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
+        search = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**os.environ, "PYTHONPATH": search, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # without compiled files MLflow takes twice as long to start
         child = await self._cloud.children.spawn(
             [sys.executable, "-m", "emulator.mlflow.server", path, self._cloud.home / "mlflow"],
