@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from azure.core.exceptions import HttpResponseError
+
 from aml import ci, command, deployment, project, spec, workspace
 from aml.azure import Client, explain, management
 from aml.command import Refusal
@@ -17,7 +19,6 @@ from aml.identity import sign_in
 from aml.quota import Quota
 from aml.workspace import Workspace
 from aml.yaml import Document
-from azure.core.exceptions import HttpResponseError
 from connect_workspace import connect
 
 QUOTA_FIX = "ask for more quota (how-to-manage-quotas), free some, or choose another size"

@@ -10,14 +10,15 @@ import io
 import json
 from typing import Any
 
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import HttpResponseError
+
 from aml import ci, command, jobs, source, spec, workspace
 from aml.azure import Client, management, ml_client
 from aml.identity import sign_in
 from aml.jobs import Job
 from aml.loading import sdk, uploading
 from aml.workspace import Workspace
-from azure.core.credentials import TokenCredential
-from azure.core.exceptions import HttpResponseError
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
+from typing import Any
 
-from aml import ci, command, spec, workspace
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+
+from aml import ci, command, evidence, spec, workspace
 from aml.azure import Client, dataplane, management
 from aml.command import LimitReached, Refusal
 from aml.identity import sign_in
 from aml.jobs import ENDED, status
 from aml.runs import Follower
-from azure.core.exceptions import AzureError, ResourceNotFoundError
 
 NOT_RESPONDING_MINUTES = 15  # a node that lost its network for a moment comes back; one that is gone does not
 CANCEL_MINUTES = 10
@@ -37,6 +40,7 @@ def minutes(text: str) -> float:
 def parser() -> argparse.ArgumentParser:
     made = command.parser(__doc__)
     command.argument(made, "--job-name", type=command.identifier, required=True, help="Name of the job, as submit_job says it.")
+    evidence.argument(made)
     command.argument(made, "--limit-minutes", type=minutes, help="How long to wait; train.wait.limit_minutes in release.yml if not given.")
     command.argument(
         made, "--at-limit", choices=["cancel", "detach"], help="What then happens to the job; train.wait.at_limit if not given."
@@ -46,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     given = parser().parse_args(argv)
+    started = evidence.now()
     at = workspace.load(given.project, given.workspace)
     wait = spec.release(given.project)["train"]["wait"]
     credential = sign_in(at)
@@ -55,21 +60,30 @@ def main(argv: list[str] | None = None) -> int:
         raise Refusal(
             f"There is no job {given.job_name} in workspace {at.name}", "It was deleted, or never submitted", "submit it with submit_job"
         )
+    follower = Follower(dataplane(at, credential, client.get()["location"], "history/v1.0"), given.job_name)
     ended = status(job)
     if ended == "Completed":
         ci.say(f"unchanged  job {given.job_name} had completed already")
-        ci.output("job_status", ended)
-        return 0
-    follower = Follower(dataplane(at, credential, client.get()["location"], "history/v1.0"), given.job_name)
-    if ended in ENDED:
+    elif ended in ENDED:
         follower.look(logs=False)
     else:
         limit = given.limit_minutes or wait["limit_minutes"]
         ended = until_ended(client, follower, given.job_name, limit, given.at_limit or wait["at_limit"])
     ci.output("job_status", ended)
+    keep(given.evidence, at.name, job, given.job_name, ended, started)
     if ended != "Completed":
         raise not_completed(follower, given.job_name, ended)
     return 0
+
+
+def keep(folder: Path, at: str, job: dict[str, Any], name: str, ended: str, started: str) -> None:
+    """Leave evidence of how a job of ours ended; one that submit_job did not submit has no content key to be told by."""
+    key = (job["properties"].get("properties") or {}).get("content_key")
+    if key:
+        verdict = "passed" if ended == "Completed" else "failed"
+        facts = {"job": name, "status": ended}
+        statement = evidence.statement(evidence.about_job(name, key), "wait_job", verdict, workspace=at, started=started, facts=facts)
+        evidence.write(folder, statement)
 
 
 def until_ended(client: Client, follower: Follower, name: str, limit_minutes: float, at_limit: str) -> str:

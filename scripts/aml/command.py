@@ -23,7 +23,7 @@ from aml import ci
 LIMIT_REACHED = 3
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer, not a fault
+class Refusal(Exception):
     """An expected failure: what happened, why, and the fix. `run` prints it as one line and ends with `code`."""
 
     def __init__(self, what: str, why: str = "", fix: str = "", *, code: int = 1) -> None:

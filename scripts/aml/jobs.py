@@ -49,16 +49,16 @@ def describe(project: Path, train: Mapping[str, Any], client: Client) -> Job:
     document = sound(project / train["job"])
     described = [("data", path) for path in train["data"]] + [("environment", path) for path in train["environments"]]
     own = {(made.kind, made.name): made for made in (asset(project / path, kind) for kind, path in described)}
-    pins: dict[str, str] = {}
+    pins: dict[tuple[str, str], str] = {}
     used: set[str] = set()
 
     def pin(use: Use) -> str:
         parts = reference(use.value) if use.what in ("data", "environment") else None
         if parts is None:
             return use.value
-        if use.value not in pins:
-            pins[use.value] = _pinned(use, parts, own, client)
-        return pins[use.value]
+        if (use.what, use.value) not in pins:
+            pins[use.what, use.value] = _pinned(use, parts, own, client)
+        return pins[use.what, use.value]
 
     def submitted(use: Use) -> str:
         return str(use.file.resolve()) if use.file else pin(use)

@@ -219,7 +219,7 @@ class _Builder:
         self.document.problems.append(Problem(self.document.file, mark.line + 1, mark.column + 1, message))
 
 
-class _TooMuch(Exception):  # noqa: N818
+class _TooMuch(Exception):
     def __init__(self, node: Node, message: str) -> None:
         self.node = node
         super().__init__(message)

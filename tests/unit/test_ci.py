@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 
 import pytest
-from aml import ci
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aml import ci
 
 # Letters from which commands are made, among others.
 PIECES = [*"ab :#[]=;,%\t\r\n\x1b\x85\u2028\u202e", "::", "##[", "##vso[", "::error::", "##VSO["]

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from aml import command
 from aml.command import LimitReached, Refusal
 

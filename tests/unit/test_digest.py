@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from aml import digest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aml import digest
 
 NAMES = st.text(alphabet=st.characters(exclude_characters="/\x00", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
     lambda name: (

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aml import identity
-from aml.command import Refusal
-from aml.workspace import Workspace
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import (
     AzureCliCredential,
@@ -20,6 +17,10 @@ from azure.identity import (
     ClientSecretCredential,
     CredentialUnavailableError,
 )
+
+from aml import identity
+from aml.command import Refusal
+from aml.workspace import Workspace
 
 TENANT, CLIENT, OTHER = ("00000000-0000-4000-8000-00000000000" + digit for digit in "123")
 

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from aml import spec, workspace
 from aml.command import Refusal
 

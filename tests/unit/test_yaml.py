@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import yaml as pyyaml
-from aml.yaml import Document, parse, read
 from hypothesis import given
 from hypothesis import strategies as st
+
+from aml.yaml import Document, parse, read
 
 FILE = Path("f.yml")
 
