@@ -41,7 +41,7 @@ def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict
     client = azure.management(at, credential)
     key = jobs.content_key(jobs.completed(client, job_name), job_name)
     location = client.get()["location"]
-    found = metrics.of_job(azure.dataplane(at, credential, location, "mlflow/v2.0"), job_name)
+    found = metrics.of_job(client, azure.dataplane(at, credential, location, "mlflow/v2.0"), job_name)
     figures = {metric: gate.pick(found, metric, job_name) for metric in wanted}
     champion = champion_of(registry.connect(at, credential), model, "prod") if rules.get("champion") else None
     verdict = gate.judge(rules, figures, champion)

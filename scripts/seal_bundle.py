@@ -149,7 +149,7 @@ def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_fo
         "model": model_part(client, model, model_version),
         "files": file_parts(folder, release),
         "data": data_part(made_by),
-        "job": job_part(made_by, job_name, metrics.of_job(mlflow, job_name)),
+        "job": job_part(made_by, job_name, metrics.of_job(client, mlflow, job_name)),
         "source": source_part(folder),
         "catalog": {"version": VERSION},
     }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 READERS = 8  # blobs read at a time
+RETRIES = {"retry_total": 6, "initial_backoff": 1, "increment_base": 2}  # the library begins at 15 seconds
 
 _DATASTORE = re.compile(r"^azureml://(?:.*/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$", re.IGNORECASE)
 
@@ -54,14 +55,14 @@ def datastore(workspace: Client, name: str, credential: TokenCredential) -> Cont
         secrets = workspace.post(f"datastores/{name}/listSecrets", {})
         secret = secrets.get("key") or secrets.get("sasToken")
     account = f"https://{properties['accountName']}.blob.{properties.get('endpoint') or 'core.windows.net'}"
-    return ContainerClient(account, properties.get("containerName") or properties["filesystem"], credential=secret)
+    return ContainerClient(account, properties.get("containerName") or properties["filesystem"], credential=secret, **RETRIES)
 
 
 def signed(address: str) -> ContainerClient:
     """A container whose address carries its own permission (a SAS)."""
     from azure.storage.blob import ContainerClient
 
-    return ContainerClient.from_container_url(address)
+    return ContainerClient.from_container_url(address, **RETRIES)
 
 
 def path_in(address: str) -> str:

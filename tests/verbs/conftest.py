@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -129,6 +129,11 @@ class Project:
         """ARM below a workspace, as the administrator."""
         return self.admin.arm(method, f"{self.id(stage)}/{path}".rstrip("/"), body)
 
+    def begin(self, method: str, path: str, body: Any) -> None:
+        """A request of the administrator's whose long operation is left to itself."""
+        url = f"https://management.azure.com{self.id()}/{path}?api-version=2024-04-01"
+        assert self.admin.session.request(method, url, json=body, timeout=60).status_code < 300
+
     def write(self, path: str, text: str) -> None:
         """Write a file of the project."""
         (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -212,12 +217,16 @@ class Project:
             "tags": marks if tags is None else tags,
         }
         self.arm("PUT", f"jobs/{name}", {"properties": body})
-        while (ended := self.arm("GET", f"jobs/{name}")["properties"]["status"]) not in ("Completed", "Failed", "Canceled"):
-            pass
-        assert ended == status
+        assert self.ended(name) == status
         for metric, value in metrics.items():
             self.log(name, metric, value)
         return name
+
+    def ended(self, job: str) -> str:
+        """A job's status once it has ended."""
+        while (status := str(self.arm("GET", f"jobs/{job}")["properties"]["status"])) not in ("Completed", "Failed", "Canceled"):
+            pass
+        return status
 
     def mlflow(self, method: str, path: str, **body: Any) -> Any:
         """A call of MLflow's own REST API."""
@@ -361,3 +370,10 @@ def project(site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: py
         path = f"{site.ids[stage]}/onlineEndpoints/{made.name}-{stage}"
         if site.admin.find(path):
             site.admin.arm("DELETE", path)
+
+
+@pytest.fixture
+def slow(emulator: Any) -> Iterator[Callable[[str], None]]:
+    """How slowly Azure's long operations end, for the rest of a test."""
+    yield lambda transition: emulator.set("transition", transition)
+    emulator.set("transition", "immediate")

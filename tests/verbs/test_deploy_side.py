@@ -194,3 +194,38 @@ def test_a_right_that_is_refused_is_one_line(project: Any, azure: Any) -> None:
     sealed = project.bundle()
     azure.fault(path="*/onlineEndpoints/*", method="PUT", status=403, code="AuthorizationFailed", times=50)
     assert "403" in project.run("deploy_online", bundle_id=sealed).refusal
+
+
+def test_a_connection_that_breaks_in_the_middle_of_an_upload(project: Any, azure: Any) -> None:
+    (project.folder / "code/score/table.bin").write_bytes(b"0123456789" * 40_000)
+    sealed = project.bundle()
+    azure.fault(host="*.blob.core.windows.net", reset_after_bytes=100_000, times=1)
+    assert "created  code score" in project.run("deploy_online", bundle_id=sealed).out
+    assert azure.ask("GET", "/status")["faults"][0]["hit"] == 1
+
+
+def test_a_run_that_was_killed_while_azure_was_at_work_is_taken_up(project: Any, slow: Any) -> None:
+    sealed = project.bundle()
+    slow("seconds:6")
+    with project.started("deploy_online", bundle_id=sealed) as process:
+        project.read_until(process, "creating deployment")
+        while not project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"]:
+            pass
+        process.kill()
+        process.wait()
+    again = project.run("deploy_online", bundle_id=sealed)
+    assert "is Creating; waiting for the end of it" in again.out
+    assert f"unchanged  deployment {again.output('deployment_name')}" in again.out
+
+
+def test_another_operation_on_the_endpoint_is_waited_for(project: Any, slow: Any) -> None:
+    sealed = project.bundle()
+    assert not project.run("deploy_online", bundle_id=sealed).refusal
+    found = project.endpoint()
+    body = {key: found[key] for key in ("location", "tags", "identity", "properties")}
+    changed = project.bundle(factor=3)
+    slow("seconds:4")
+    project.begin("PUT", f"onlineEndpoints/{project.name}-dev", body)
+    deployed = project.run("deploy_online", bundle_id=changed)
+    assert not deployed.refusal
+    assert "Another operation is running" in deployed.out

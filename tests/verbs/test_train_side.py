@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -154,3 +155,36 @@ def test_a_bundle_that_was_changed_in_storage_is_found_out(project: Any) -> None
     project.blob(f"bundles/{project.name}/{hex_digest}/bundle.json", json.dumps({"form": 1}).encode())
     for verb in ("verify_bundle", "share_model", "deploy_online"):
         assert "was changed after it was sealed" in project.run(verb, bundle_id=bundle_id).refusal
+
+
+TRIAL = """
+import json, os, sys, urllib.request
+base = os.environ["MLFLOW_TRACKING_URI"].replace("azureml://", "https://")
+body = {"run_id": os.environ["MLFLOW_RUN_ID"], "key": "rmse", "value": float(sys.argv[1]), "timestamp": 1, "step": 0}
+headers = {"Authorization": "Bearer " + os.environ["MLFLOW_TRACKING_TOKEN"], "Content-Type": "application/json"}
+request = urllib.request.Request(base + "/api/2.0/mlflow/runs/log-metric", json.dumps(body).encode(), headers, method="POST")
+urllib.request.urlopen(request).read()
+"""
+
+
+def test_the_best_trial_stands_for_a_sweep(project: Any) -> None:
+    name = f"sweep-{project.name}"
+    trial = {
+        "command": f"printf '%s' '{base64.b64encode(TRIAL.encode()).decode()}' | base64 -d > t.py && python t.py ${{{{search_space.value}}}}",
+        "environmentId": f"{project.id()}/environments/train/versions/1",
+    }
+    body = {
+        "jobType": "Sweep",
+        "experimentName": "delay",
+        "computeId": f"{project.id()}/computes/cpu",
+        "objective": {"goal": "Minimize", "primaryMetric": "rmse"},
+        "samplingAlgorithm": {"samplingAlgorithmType": "Grid"},
+        "searchSpace": {"value": ["choice", [[50, 41, 45]]]},
+        "limits": {"jobLimitsType": "Sweep", "maxTotalTrials": 3, "maxConcurrentTrials": 2},
+        "trial": trial,
+        "tags": {"content_key": "sha256:" + "ab" * 32},
+    }
+    project.arm("PUT", f"jobs/{name}", {"properties": body})
+    project.ended(name)
+    assert project.run("check_gate", job_name=name).output("gate_verdict") == "passed"
+    assert project.evidence("check_gate")["figures"] == {"rmse": 41}
