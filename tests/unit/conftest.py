@@ -13,6 +13,11 @@ from typing import Any
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
+
+# The same examples every time, however slow the machine is, and nothing left behind.
+settings.register_profile("house", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("house")
 
 
 @dataclass
