@@ -147,10 +147,9 @@ def _rewrite(job: dict[str, Any], workflow: str) -> None:
 
 def commit_project(source: Path, folder: Path) -> str:
     """Make `folder` a git repository whose last commit is the project as it is in `source`; the commit's id."""
-    for old in folder.glob("*") if folder.exists() else ():
-        shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
-    for hidden in (".cloud", ".github"):
-        shutil.rmtree(folder / hidden, ignore_errors=True)
+    for old in folder.iterdir() if folder.exists() else ():
+        if old.name != ".git":
+            shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
     left_behind = shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv", ".git", ".emulator")
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=left_behind)
     if not (folder / ".git").exists():

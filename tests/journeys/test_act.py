@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import textwrap
 from pathlib import Path
 
@@ -193,3 +194,5 @@ def test_the_same_project_is_the_same_commit_and_a_change_is_another(place: Path
     (place / "source" / "gone").unlink()
     assert _act.commit_project(place / "source", place / "project") != first
     assert not (place / "project" / "gone").exists()
+    log = subprocess.run(["git", "log", "--format=%H"], cwd=place / "project", capture_output=True, text=True, check=True).stdout.split()
+    assert log[1:] == [first], "a change follows the commit before it"
