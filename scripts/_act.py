@@ -98,7 +98,7 @@ class Run:
         return self.code == 0 and not self.problems and all(result == "success" for result in self.results.values())
 
 
-class CannotRun(Exception):  # noqa: N818 - the name says it
+class CannotRun(Exception):
     """act could not run the workflow, or left a part of it out; not a failure of the workflow's own."""
 
 
