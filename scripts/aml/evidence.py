@@ -83,8 +83,11 @@ def write(folder: Path, made: Mapping[str, Any]) -> Path:
     path = folder / f"{predicate['verb']}-{predicate['workspace']}.json"
     folder.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".partial")
-    beside.write_text(json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    try:
+        beside.write_text(json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from pathlib import Path
@@ -63,3 +64,18 @@ def test_a_statement_links_to_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GITHUB_RUN_ID", "7")
     made = evidence.statement(evidence.about_job("j", ID), "check_gate", "passed", workspace="dev", started=evidence.now())
     assert made["predicate"]["links"] == {"run": "https://github.com/contoso/flight-delay/actions/runs/7"}
+
+
+def test_a_full_disk_leaves_no_half_a_statement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = evidence.statement(evidence.about_job("j", ID), "check_gate", "passed", workspace="dev", started=evidence.now())
+    evidence.write(tmp_path, made)
+    before = (tmp_path / "check_gate-dev.json").read_bytes()
+
+    def full(path: Path, text: str, **_: object) -> int:
+        path.write_bytes(text.encode()[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        evidence.write(tmp_path, made)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("check_gate-dev.json", before)]

@@ -214,3 +214,14 @@ def test_production_traffic_does_not_move_where_the_champion_can_not_be_recorded
     azure.fault(path=f"*/registries/mlr-verbs/models/{project.name}", method="PUT", status=403, code="AuthorizationFailed", times=0)
     assert "403" in project.run("shift_traffic", "prod", deployment_name=deployment).refusal
     assert project.traffic("prod") == {}
+
+
+def test_a_token_that_expires_on_the_way_is_fetched_anew(project: Any, live: tuple[str, str], azure: Any) -> None:
+    _, new = live
+    rollout(project, "[30, 60, 100]", 3)
+    azure.set("token_lifetime", "2")
+    try:
+        assert not project.run("shift_traffic", deployment_name=new).refusal
+    finally:
+        azure.set("token_lifetime", "3600")
+    assert project.traffic() == {new: 100}

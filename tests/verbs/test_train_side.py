@@ -169,8 +169,9 @@ urllib.request.urlopen(request).read()
 
 def test_the_best_trial_stands_for_a_sweep(project: Any) -> None:
     name = f"sweep-{project.name}"
+    code = base64.b64encode(TRIAL.encode()).decode()
     trial = {
-        "command": f"printf '%s' '{base64.b64encode(TRIAL.encode()).decode()}' | base64 -d > t.py && python t.py ${{{{search_space.value}}}}",
+        "command": f"echo {code} | base64 -d > t.py && python t.py ${{{{search_space.value}}}}",
         "environmentId": f"{project.id()}/environments/train/versions/1",
     }
     body = {
