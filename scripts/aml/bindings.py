@@ -133,8 +133,8 @@ def _command(document: Document, job: dict[str, Any], at: Steps) -> Iterator[Pro
         if way not in known:
             yield document.problem((*at, "command"), f"expected inputs., outputs. or search_space., found {quoted(expression)}")
         elif key not in known[way]:
-            noun = {"inputs": "an input", "outputs": "an output", "search_space": "a parameter of the search space"}[way]
-            yield document.problem((*at, "command"), _expected(f"{noun} of the step", key, known[way]))
+            noun = {"inputs": "an input of the step", "outputs": "an output of the step"}.get(way, "a parameter of the search space")
+            yield document.problem((*at, "command"), _expected(noun, key, known[way]))
     code = next((use.file for use in uses(document) if use.steps == (*at, "code")), None)
     for script in _SCRIPT.findall(command):
         if code and code.is_dir() and not (code / script).is_file():
