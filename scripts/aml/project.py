@@ -24,7 +24,7 @@ _REFERENCE = re.compile(r"azureml:(?!/)([^:@/\s]+)(?::([^:@/\s]+)|@([^:@/\s]+))?
 
 @dataclass(frozen=True)
 class Use:
-    """One thing that a file uses: `what` is compute, environment, data, code, component or file; `value` as it is written."""
+    """One thing that a file uses: `what` is compute, environment, data, code, component, file or build; `value` as it is written."""
 
     document: Document
     steps: tuple[str | int, ...]
@@ -113,9 +113,9 @@ def _uses(document: Document, value: dict[str, Any], at: tuple[str | int, ...]) 
         ("compute", "settings", "default_compute"),
         ("environment", "environment"),
         ("file", "environment", "conda_file"),
-        ("file", "environment", "build", "path"),
+        ("build", "environment", "build", "path"),
         ("file", "conda_file"),
-        ("file", "build", "path"),
+        ("build", "build", "path"),
         ("code", "code"),
         ("code", "code_configuration", "code"),
         ("code", "task", "code"),

@@ -155,5 +155,5 @@ jobs:
         ("code", "src", "src"),
         ("environment", "azureml:env@latest", ""),
         ("component", "trial.yml", "trial.yml"),
-        ("file", "docker", "docker"),
+        ("build", "docker", "docker"),
     ]

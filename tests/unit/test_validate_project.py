@@ -576,6 +576,13 @@ def test_full_ids_name_what_is_not_the_projects(reference: str, files: Any) -> N
     assert said(files) == []
 
 
+def test_an_environment_that_is_built_from_a_folder(files: Any) -> None:
+    files.write(".cloud/environments/train.yml", "name: train\nbuild: {path: ../../docker, dockerfile_path: Dockerfile}\n")
+    assert said(files) == [".cloud/environments/train.yml:2:15: expected a file or folder, found no p/docker"]
+    files.write("docker/Dockerfile", "FROM scratch\n")
+    assert said(files) == []
+
+
 def test_names_with_anything_in_them_are_harmless(files: Any, capfd: pytest.CaptureFixture[str]) -> None:
     odd = "a 'b' \"c\" $(touch pwned) `id` ;é日本.yml"
     (files.folder / ".cloud/data/flights.yml").rename(files.folder / f".cloud/data/{odd}")
