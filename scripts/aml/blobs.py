@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 READERS = 8  # blobs read at a time
 RETRIES = {"retry_total": 6, "initial_backoff": 1, "increment_base": 2}  # the library begins at 15 seconds
 
-_DATASTORE = re.compile(r"^azureml://(?:.*?/)?datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$", re.IGNORECASE)
+_DATASTORE = re.compile(r"^azureml://(?:.*?/)??datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$", re.IGNORECASE)
 
 
 def place(uri: str) -> tuple[str, str]:
