@@ -47,7 +47,7 @@ def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict
     verdict = gate.judge(rules, figures, champion)
     for finding in verdict.findings:
         ci.say(f"{'passed' if finding.passed else 'FAILED'}  {finding.says}")
-    path = evidence.write(
+    evidence.write(
         folder,
         evidence.statement(
             evidence.about_job(job_name, key),
@@ -61,7 +61,6 @@ def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict
             facts={"model": model, "champion": None if champion is None else {**asdict(champion), "figures": dict(champion.figures)}},
         ),
     )
-    ci.say(f"evidence: {path}")
     return verdict
 
 

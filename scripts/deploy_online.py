@@ -14,22 +14,26 @@ from typing import Any
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
 
-from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, deployment, digest, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.quota import Quota
 from aml.workspace import Workspace
 
 SHOWN_LINES = 25  # of each log, when a deployment failed
+FILE = "endpoint_file"  # tag of an endpoint: digest of the file that it was last brought up to date with
 COUNT = "instance_count"  # tag: the count that was asked for, so that what autoscaling made of it is left alone
 
 
 def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, location: str) -> None:
-    """Create the endpoint if it is missing; otherwise bring over what its file says, and keep all the rest."""
+    """Create the endpoint if it is missing; bring over what its file says if the file has changed since; keep all the rest."""
     found = endpoint.find(client, name)
+    said = digest.of_file(at.project / file)
     if found is None or found["properties"].get("provisioningState") in ("Failed", "Canceled"):
+        body = endpoint_body(at, name, file, location)
+        body["tags"] = {**(body.get("tags") or {}), FILE: said}
         try:
-            azure.retrying(lambda: client.put(f"onlineEndpoints/{name}", endpoint_body(at, name, file, location)))
+            azure.retrying(lambda: client.put(f"onlineEndpoints/{name}", body))
         except HttpResponseError as error:
             if "unique within the region" not in str(error) and "unique within a region" not in str(error):
                 raise
@@ -39,27 +43,23 @@ def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, locatio
                 f"set another endpoint_name in .cloud/workspaces/{at.name}.yml",
             ) from None
         ci.say(f"created  endpoint {name}")
-        return
-    import yaml
+    elif endpoint.tags(found).get(FILE) == said:
+        ci.say(f"unchanged  endpoint {name}")
+    else:
+        body = endpoint_body(at, name, file, location)
 
-    declared = yaml.safe_load((at.project / file).read_text(encoding="utf-8")) or {}
+        def bring(document: dict[str, Any]) -> None:
+            document["tags"] = {**endpoint.tags(document), **(body.get("tags") or {}), FILE: said}
+            for key, value in body["properties"].items():
+                if value is not None and key not in ("traffic", "mirrorTraffic", "properties"):
+                    document["properties"][key] = value
 
-    def bring(document: dict[str, Any]) -> None:
-        properties = document["properties"]
-        document["tags"] = {**(document.get("tags") or {}), **{key: str(value) for key, value in (declared.get("tags") or {}).items()}}
-        if "description" in declared:
-            properties["description"] = declared["description"]
-        if "public_network_access" in declared:
-            properties["publicNetworkAccess"] = str(declared["public_network_access"]).capitalize()
-        if "auth_mode" in declared:
-            properties["authMode"] = {"key": "Key", "aml_token": "AMLToken", "aad_token": "AADToken"}[declared["auth_mode"].lower()]
-
-    _, written = endpoint.change(client, name, bring)
-    ci.say(f"{'updated' if written else 'unchanged'}  endpoint {name}")
+        endpoint.change(client, name, bring)
+        ci.say(f"updated  endpoint {name}")
 
 
 def endpoint_body(at: Workspace, name: str, file: str, location: str) -> dict[str, Any]:
-    """What the SDK would send to create the endpoint of a file, under our name and without traffic: nothing is deployed yet."""
+    """What the SDK would send to create the endpoint of a file, under our name and without traffic."""
     from azure.ai.ml import load_online_endpoint
 
     overrides = [{"name": name}, {"traffic": {}}, {"mirror_traffic": {}}]
@@ -100,6 +100,8 @@ def create(client: Client, path: str, body: dict[str, Any], at: Workspace, crede
     try:
         azure.retrying(lambda: client.put(path, body, limit_minutes=deployment.LIMIT_MINUTES))
     except HttpResponseError as error:
+        if error.status_code not in (200, 201, 202, 400):  # no deployment that failed, but a request that was not let through
+            raise
         code, message = deployment.explained(error)
         kind, fix = deployment.failure_class(code, message)
         folder.mkdir(parents=True, exist_ok=True)

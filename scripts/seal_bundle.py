@@ -52,7 +52,11 @@ def model_part(client: Client, name: str, version: str) -> dict[str, Any]:
 
 def environment_part(client: Client, folder: Path, file: str, described: list[str]) -> dict[str, Any] | None:
     """The environment that the deployment's file names, pinned to the version that register_environment gave it."""
-    used = next((use for use in project.uses(project.open_azure(folder / file)) if use.what == "environment"), None)
+    document = project.open_azure(folder / file)
+    if isinstance(document.value.get("environment"), dict):
+        why = "it would be built anew in each workspace, without a version to compare"
+        raise Refusal(f"{file} describes its environment in itself", why, "keep it in .cloud/environments and name it")
+    used = next((use for use in project.uses(document) if use.what == "environment"), None)
     if used is None:
         return None
     ours = {asset.name: asset for asset in (project.asset(folder / path, "environment") for path in described)}

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, smoke, spec, workspace
-from aml.command import Refusal
 from aml.endpoint import Split
 from aml.rollout import PREVIOUS, TO, Rollout, roll_out
 
@@ -61,8 +60,8 @@ def shift(project: Path, name: str, to: str, folder: Path) -> Split:
         try:
             rollout = Rollout(client, endpoint_name, to)
             split = roll_out(rollout, settings["rollout"]["steps"], settings["rollout"]["pause_seconds"], check)
-        except Refusal as refusal:
-            leave("failed", error=str(refusal))
+        except BaseException as error:
+            leave("failed", error=str(error) or type(error).__name__)
             raise
         ci.say(f"updated  traffic: {endpoint.shown(split)}")
     if champions and registry.mark_live(champions, model, at.stage, bundle_id):

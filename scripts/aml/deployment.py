@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
+from azure.core.exceptions import HttpResponseError
 
 from aml import blobs, ci, digest
 from aml.azure import Client
@@ -189,8 +189,8 @@ def logs(client: Client, path: str, message: str, credential: TokenCredential) -
     for title, container in (("storage-initializer", "StorageInitializer"), ("inference-server", "InferenceServer")):
         try:
             found[title] = str(client.post(f"{path}/getLogs", {"containerType": container, "tail": LOG_LINES}).get("content") or "")
-        except ResourceNotFoundError:
-            continue  # refused before there was a container
+        except HttpResponseError as error:  # it may have failed before there was a container; why it failed must not be lost over that
+            found[title] = f"Azure gives no log of it: {error.message}"
     if place := build_log(message):
         account, container, blob = place
         for store in client.list("datastores"):

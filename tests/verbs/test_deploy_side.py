@@ -59,7 +59,8 @@ def test_the_endpoint_file_is_brought_over_and_all_else_is_kept(project: Any) ->
     assert f"updated  endpoint {project.name}-dev" in project.run("deploy_online", bundle_id=changed).out
     after = project.endpoint()
     assert after["properties"]["description"] == "Delays of flights"
-    assert after["tags"] == {**before["tags"], "team": "ground"}
+    assert after["tags"] == {**before["tags"], "team": "ground", "endpoint_file": after["tags"]["endpoint_file"]}
+    assert f"unchanged  endpoint {project.name}-dev" in project.run("deploy_online", bundle_id=changed).out
     for part in ("traffic", "mirrorTraffic", "authMode"):
         assert after["properties"][part] == before["properties"][part]
     assert after["identity"] == before["identity"]

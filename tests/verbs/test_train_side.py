@@ -121,6 +121,7 @@ def test_a_job_without_the_model(project: Any) -> None:
     ("path", "old", "new", "says"),
     [
         (".cloud/online/deployment.yml", "azureml:score", "azureml:other@latest", "which may be another one tomorrow"),
+        (".cloud/online/deployment.yml", "azureml:score", "{image: 'x:1'}", "describes its environment in itself"),
         (".cloud/online/deployment.yml", "azureml:score", "azureml:score:9", "there is no environment score:9"),
         (".cloud/online/deployment.yml", "score.py", "gone.py", "names the scoring script gone.py"),
         ("code/score/score.py", "def run(data):", "def run(data)", "score.py has a syntax error in line"),
@@ -131,6 +132,16 @@ def test_what_can_not_be_sealed(project: Any, path: str, old: str, new: str, say
     version = project.run("register_model", job_name=job).output("model_version")
     project.edit(path, old, new)
     assert says in project.run("seal_bundle", job_name=job, model_version=version).refusal
+
+
+def test_an_mlflow_model_may_be_served_without_code_and_environment(project: Any) -> None:
+    job = project.job({"rmse": 1.0})
+    version = project.run("register_model", job_name=job).output("model_version")
+    project.write(".cloud/online/deployment.yml", "name: x\nendpoint_name: x\nmodel: azureml:x@latest\ninstance_type: Standard_DS3_v2\n")
+    assert project.run("seal_bundle", job_name=job, model_version=version).output("bundle_id")
+    document = project.evidence("seal_bundle")["facts"]["bundle"]
+    assert "code" not in document
+    assert "environment" not in document
 
 
 def test_an_environment_from_an_image_that_may_move_is_not_sealed(project: Any) -> None:
