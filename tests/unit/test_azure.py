@@ -41,7 +41,7 @@ def client(played: Any, monkeypatch: pytest.MonkeyPatch) -> Client:
     monkeypatch.setattr("azure.core.pipeline.transport.RequestsTransport.sleep", lambda self, seconds: waited.append(seconds))
     monkeypatch.setattr(azure, "_grant_ends", None)
     waited.clear()
-    return Client(f"{played.url}/root", Credential())
+    return Client(f"{played.url}/base", Credential())
 
 
 waited: list[float] = []
@@ -51,7 +51,7 @@ def test_reads(client: Client, played: Any) -> None:
     played.answer(200, {"id": "x"})
     assert client.get("jobs/a b'$(x)?#é", kind="y") == {"id": "x"}
     method, path, headers, _ = played.asked[0]
-    assert (method, path) == ("GET", f"/root/jobs/a%20b%27%24%28x%29%3F%23%C3%A9?kind=y&api-version={azure.API_VERSION}")
+    assert (method, path) == ("GET", f"/base/jobs/a%20b%27%24%28x%29%3F%23%C3%A9?kind=y&api-version={azure.API_VERSION}")
     assert headers["Authorization"] == "Bearer token"
 
 
@@ -60,12 +60,12 @@ def test_paths_are_relative_to_the_root_the_host_or_nothing(client: Client, play
     for path in ("", "jobs/a", "/subscriptions/s", f"{played.url}/absolute?api-version=1"):
         client.get(path)
     version = f"?api-version={azure.API_VERSION}"
-    expected = [f"/root{version}", f"/root/jobs/a{version}", f"/subscriptions/s{version}", "/absolute?api-version=1"]
+    expected = [f"/base{version}", f"/base/jobs/a{version}", f"/subscriptions/s{version}", "/absolute?api-version=1"]
     assert [path for _, path, _, _ in played.asked] == expected
 
 
 def test_lists_page_by_page(client: Client, played: Any) -> None:
-    played.answer(200, {"value": [1, 2], "nextLink": f"{played.url}/root/next?api-version=1&$skip=2"})
+    played.answer(200, {"value": [1, 2], "nextLink": f"{played.url}/base/next?api-version=1&$skip=2"})
     played.answer(200, {"value": [3], "nextLink": None})
     assert list(client.list("jobs")) == [1, 2, 3]
 
@@ -77,7 +77,7 @@ def test_a_missing_resource(client: Client, played: Any) -> None:
     with pytest.raises(ResourceNotFoundError) as error:
         client.get("jobs/a")
     said = str(azure.explain(error.value))
-    assert said.startswith(f"Azure answered 404 to GET {played.url}/root/jobs/a. ResourceNotFound: gone. Fix: check the names")
+    assert said.startswith(f"Azure answered 404 to GET {played.url}/base/jobs/a. ResourceNotFound: gone. Fix: check the names")
 
 
 @pytest.mark.parametrize("method", ["get", "put", "post", "patch", "delete"])
@@ -156,7 +156,7 @@ def test_a_right_that_becomes_visible(client: Client, played: Any) -> None:
 def test_an_impatient_client_takes_no_for_an_answer(client: Client, played: Any) -> None:
     played.answer(403, DENIED)
     with pytest.raises(HttpResponseError):
-        Client(f"{played.url}/root", Credential(), patient=False).get("a")
+        Client(f"{played.url}/base", Credential(), patient=False).get("a")
     assert len(played.asked) == 1
 
 
@@ -197,7 +197,7 @@ def test_a_long_operation_without_end(client: Client, played: Any, monkeypatch: 
     played.answer(202, None, Azure_AsyncOperation=f"{played.url}/operations/1")
     played.answer(200, {"status": "InProgress"})
     with pytest.raises(
-        LimitReached, match=r"Azure has not finished PUT https://localhost:\d+/root/a within 2 minutes. It still says InProgress"
+        LimitReached, match=r"Azure has not finished PUT https://localhost:\d+/base/a within 2 minutes. It still says InProgress"
     ):
         client.put("a", {}, limit_minutes=2)
 
