@@ -74,6 +74,18 @@ def test_the_second_run_changes_nothing(world: World, released: _act.Run) -> Non
         assert again.outputs[output] == released.outputs[output]
 
 
+def test_bad_weather_is_waited_out(world: World, released: _act.Run) -> None:
+    """Too many requests, a service that is down for a moment, a cut connection: not the project's fault, and nothing is done twice."""
+    effects = [(2, {"status": 429, "retry_after": 0, "times": 4}), (9, {"status": 503, "times": 2}), (15, {"reset": True, "times": 2})]
+    with world.untouched("dev", "prod"):
+        for after, effect in effects:
+            world.emulator.fault(host="management.azure.com", after=after, **effect)
+        run = world.run()
+        assert [fault["hit"] for fault in world.emulator.ask("GET", "/status")["faults"]] == [4, 2, 2]
+    assert run.results == EVERY_JOB
+    assert words(run) == {"unchanged"}
+
+
 def test_a_gate_that_says_no_stops_the_release(world: World, released: _act.Run) -> None:
     with world.untouched("dev", "prod"):
         run = world.run((".cloud/release.yml", "{metric: roc_auc, min: 0.67}", "{metric: roc_auc, min: 0.99}"))
@@ -121,11 +133,11 @@ def test_an_answer_that_is_wrong_stops_in_dev(world: World, released: _act.Run) 
 def test_production_that_answers_badly_gets_its_old_traffic_back(world: World, released: _act.Run) -> None:
     """Only production fails: the new deployment answers the smoke cases, then breaks under the first share of traffic."""
     before = world.traffic("prod")
-    world.emulator.fault(host="flight-delay.westeurope.inference.ml.azure.com", path="/score", after=8, times=0, status=500)
+    world.emulator.fault(host="flight-delay.westeurope.inference.ml.azure.com", path="/score", after=12, times=0, status=500)
     run = world.run((SCORE, "from __future__ import annotations\n", "from __future__ import annotations\n# another version\n"))
     job, step, errors = world.stop(run)
-    assert (job, step) in {("production", "Shift traffic"), ("production", "Smoke test")}
-    assert errors
+    assert (job, step) == ("production", "Shift traffic"), "nine smoke cases without traffic pass"
+    assert len(errors) == 1
     assert world.traffic("prod") == before
     assert set(world.traffic("dev")) != set(before), "dev took it"
 
