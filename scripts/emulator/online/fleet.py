@@ -1,6 +1,7 @@
 """The running inference servers of one emulator, by deployment.
 
-After a restart of the emulator a deployment comes back when it is first asked for something, from the folder that its revision left behind.
+After a restart of the emulator deployments come back by and by, or when they are first asked for something, from the folder that their
+revision left behind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class Fleet:
     def __init__(self) -> None:
         self._servers: dict[str, Server] = {}
         self._starting: dict[str, asyncio.Task[Server]] = {}
+        self.waking: asyncio.Task[None] | None = None
 
     async def get(self, id: str, bring_back: Callable[[], Awaitable[Server]]) -> Server:
         """The server of a deployment; one that does not run since the emulator was restarted is brought back, once for all who wait."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,8 +66,21 @@ async def override(cloud: Cloud, id: str) -> None:
         _overridden.discard(id.lower())
 
 
+async def wake(cloud: Cloud) -> None:
+    """Bring back every deployment that served before the emulator was restarted, one after the other, those with traffic first."""
+    share = {
+        f"{endpoint['id']}/deployments/{name}".lower(): part
+        for endpoint in cloud.store.list("online_endpoint")
+        for name, part in (endpoint["properties"].get("traffic") or {}).items()
+    }
+    served = [each for each in cloud.store.list("online_deployment") if cloud.store.exists(f"{each['id']}/revision")]
+    for deployment in sorted(served, key=lambda each: -share.get(each["id"].lower(), 0)):
+        with contextlib.suppress(Exception):  # whoever calls it is told why it does not start
+            await running(cloud, deployment)
+
+
 async def running(cloud: Cloud, deployment: Document) -> Server:
-    """The server of a deployment that has served before; after a restart of the emulator the first call brings it back."""
+    """The server of a deployment that has served before; after a restart of the emulator the first call need not wait for its turn."""
 
     async def bring_back() -> Server:
         launch = cloud.store.need(f"{deployment['id']}/revision")

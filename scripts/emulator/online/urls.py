@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 
 from emulator.core import ARM, Cloud, Handler, Route
-from emulator.online import models, responses
+from emulator.online import models, responses, rollout
 from emulator.online.fleet import fleet
 from emulator.online.scoring import score
 from emulator.online.serving import socket_folder
@@ -47,9 +48,12 @@ async def start(cloud: Cloud) -> None:
     """Bring what the last stop interrupted to rest."""
     shutil.rmtree(cloud.home / "sockets", ignore_errors=True)
     models.settle(cloud)
+    fleet(cloud).waking = asyncio.ensure_future(rollout.wake(cloud))
 
 
 async def stop(cloud: Cloud) -> None:
     """End all inference servers; their deployments stay."""
+    if waking := fleet(cloud).waking:
+        waking.cancel()
     await fleet(cloud).stop()
     shutil.rmtree(socket_folder(cloud.home), ignore_errors=True)
