@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+
 from emulator.core import ADMIN_CLIENT_ID, TENANT, Cloud
 
 TOKEN = f"https://login.microsoftonline.com/{TENANT}/oauth2/v2.0/token"

@@ -13,6 +13,7 @@ from azure.ai.ml._vendor.azure_resources.models import GenericResource, Resource
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceNotFoundError
 from azure.identity import ClientSecretCredential
 from azure.storage.blob import BlobServiceClient
+
 from emulator.arm import roles
 from emulator.core import SUBSCRIPTION, TENANT, Cloud, Principal
 from emulator.entra import models as entra

@@ -10,6 +10,7 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import Workspace
 from azure.core.exceptions import HttpResponseError
 from azure.identity import ClientSecretCredential
+
 from emulator.arm.template import Scope, bind
 from emulator.core import SUBSCRIPTION, TENANT
 from emulator.errors import AzureError

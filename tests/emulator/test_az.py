@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
 from emulator.entra import models
 from emulator.github import models as github

@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT, Cloud
 from emulator.entra import models, proof
 from emulator.entra.exceptions import EntraError

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import jwt
 import pytest
+
 from emulator.core import Cloud
 from emulator.errors import AzureError
 from emulator.github import models

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+
 from emulator.core import ADMIN_CLIENT_ID
 from emulator.entra import models
 
