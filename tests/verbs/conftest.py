@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import itertools
 import json
 import os
 import subprocess
@@ -114,7 +113,6 @@ class Project:
     name: str
     site: Site
     capsys: Any
-    count: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def admin(self) -> Administrator:
@@ -128,6 +126,22 @@ class Project:
     def arm(self, method: str, path: str, body: Any = None, stage: str = "dev") -> Any:
         """ARM below a workspace, as the administrator."""
         return self.admin.arm(method, f"{self.id(stage)}/{path}".rstrip("/"), body)
+
+    def clear(self) -> None:
+        """Delete its endpoints."""
+        for stage in ("dev", "prod"):
+            path = f"{self.id(stage)}/onlineEndpoints/{self.name}-{stage}"
+            if self.admin.find(path):
+                self.admin.arm("DELETE", path)
+
+    def reset(self) -> None:
+        """Take all traffic and all marks from its endpoint in dev, and leave what is deployed."""
+        found = self.admin.find(f"{self.id()}/onlineEndpoints/{self.name}-dev")
+        if found:
+            tags = {key: value for key, value in found["tags"].items() if key in ("team", "endpoint_file")}
+            body = {"location": found["location"], "identity": found["identity"], "tags": tags}
+            body["properties"] = {**found["properties"], "traffic": {}, "mirrorTraffic": {}}
+            self.arm("PUT", f"onlineEndpoints/{self.name}-dev", body)
 
     def begin(self, method: str, path: str, body: Any) -> None:
         """A request of the administrator's whose long operation is left to itself."""
@@ -204,7 +218,7 @@ class Project:
         tags: dict[str, str] | None = None,
     ) -> str:
         """Run a job that makes a model of one number, and log metrics to its run; its name."""
-        name = f"job-{self.name}-{next(self.count)}"
+        name = f"job-{self.name}-{uuid.uuid4().hex[:8]}"
         command = command or f"python -c \"import pathlib; pathlib.Path(r'${{{{outputs.model}}}}', 'factor.txt').write_text('{factor}')\""
         marks = {"content_key": "sha256:" + uuid.uuid4().hex * 2, "commit": "c" * 40, "data": '["flights:1"]'}
         body = {
@@ -342,13 +356,19 @@ def site(emulator: Any) -> Site:
 
 
 @pytest.fixture
-def project(site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def name() -> str:
+    """The project's name; its model and its endpoints are called after it."""
+    return f"p{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def project(name: str, site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """A project of its own, with nothing trained or deployed; its endpoints give their quota back at the end."""
     monkeypatch.setenv("AML_GRANT_SECONDS", "0")
     monkeypatch.setenv("AML_EVIDENCE", str(tmp_path / "evidence"))
     monkeypatch.setenv("AZURE_CLIENT_ID", "")
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "")
-    made = Project(tmp_path / "project", f"p{uuid.uuid4().hex[:8]}", site, capsys)
+    made = Project(tmp_path / "project", name, site, capsys)
     for path, text in FILES.items():
         made.write(path, text.replace("name: delay,", f"name: {made.name},"))
     for stage in ("dev", "prod"):
@@ -366,10 +386,7 @@ def project(site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: py
     assert not made.run("register_environment").refusal
     yield made
     azure.ask("DELETE", "/faults")
-    for stage in ("dev", "prod"):
-        path = f"{site.ids[stage]}/onlineEndpoints/{made.name}-{stage}"
-        if site.admin.find(path):
-            site.admin.arm("DELETE", path)
+    made.clear()
 
 
 @pytest.fixture
