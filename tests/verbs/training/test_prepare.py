@@ -108,6 +108,21 @@ def test_a_compute_of_another_size_or_type(cluster: Any, training: Any) -> None:
     assert training.run("check_compute").refusal.startswith(f"Compute {name} is of type AmlCompute. Its file says computeinstance.")
 
 
+def test_a_compute_instance_that_is_stopped(training: Any) -> None:
+    name = f"ci{training.name}"[:15]
+    body = {"location": "westeurope", "properties": {"computeType": "ComputeInstance", "properties": {"vmSize": "Standard_DS3_v2"}}}
+    training.arm("PUT", f"computes/{name}?api-version=2024-04-01", body)
+    try:
+        training.edit("pipelines/train.yml", "azureml:cpu", f"azureml:{name}")
+        training.edit(".cloud/release.yml", "  compute: [.cloud/compute/cpu.yml]\n", "")
+        assert not training.run("check_compute").refusal
+        training.arm("POST", f"computes/{name}/stop?api-version=2024-04-01")
+        refusal = training.run("check_compute").refusal
+        assert refusal == (f"Compute {name} is Stopped. A compute instance runs jobs only while it is started. Fix: have it started.")
+    finally:
+        training.arm("DELETE", f"computes/{name}?underlyingResourceAction=Delete&api-version=2024-04-01")
+
+
 def test_a_step_that_takes_more_nodes_than_the_cluster_has(training: Any) -> None:
     training.edit("pipelines/train.yml", "    code: ../code/prepare\n", "    code: ../code/prepare\n    resources: {instance_count: 3}\n")
     assert training.run("check_compute").refusal.startswith("Compute cpu grows to 2 nodes. A step of the job takes 3.")
