@@ -23,7 +23,7 @@ ROLES = [
     (QUOTA_READER, "subscription", "reads sizes and quota of a region; no built-in role has just that"),
     ("AzureML Data Scientist", "workspace", "submits jobs, registers assets, deploys; cannot create compute or change the workspace"),
     ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
-    ("AzureML Registry User", "registry", "hands models over (dev) and takes them (prod)"),
+    ("AzureML Registry User", "registry", "hands models over (dev), takes them and records what is live (prod)"),
 ]
 
 
