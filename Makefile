@@ -1,4 +1,5 @@
-# The commands of this house. Everything is installed from hash-locked files into .venv; nothing else on the machine is touched.
+# The commands of this house. Everything is installed from hash-locked files into .venv; outside this folder
+# only caches are written (~/.cache).
 .PHONY: demo test lint docs bench install install-tests lock clean
 .DEFAULT_GOAL := help
 PYTHON ?= python3
@@ -72,4 +73,5 @@ lock: | $(UV)
 	@$(COMPILE) $(UPGRADE) tests/azure-cli.in -o tests/azure-cli.txt
 
 clean:
+	@for home in .demo/emulator .emulator; do test ! -e $$home/emulator.json || $(BIN)/python scripts/emulator --home $$home stop; done
 	@rm -rf .venv .venv-az .venv-example .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules

@@ -47,7 +47,8 @@ def main(argv: list[str] | None = None) -> int:
                 return failed(run)
             conclude(run, seconds, args.keep)
     except KeyboardInterrupt:
-        say("interrupted: nothing is left running; 'make demo' again carries on")
+        left = "the emulator runs on" if cli.alive(HOME) else "nothing is left running"
+        say(f"interrupted: {left}; 'make demo' again carries on")
         return 130
     except (cli.Problem, _act.CannotRun) as problem:
         print(f"demo: {problem}", file=sys.stderr)
@@ -60,10 +61,11 @@ def azure(keep: bool) -> Iterator[None]:
     """The emulator, ended with this process; with ``keep``, or if it ran before, it stays."""
     try:
         cli.request(HOME, "GET", "/status")
-        yield
-        return
     except cli.Problem:
         pass
+    else:
+        yield
+        return
     if keep:
         cli.start(HOME, port=8610)
         yield
@@ -75,7 +77,7 @@ def azure(keep: bool) -> Iterator[None]:
             stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
     try:
-        while not (HOME / "emulator.json").exists():
+        while not cli.alive(HOME):
             if process.poll() is not None:
                 raise cli.Problem((HOME / "start.log").read_text().strip())
             time.sleep(0.02)

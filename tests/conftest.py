@@ -103,9 +103,9 @@ def start_emulator(home: Path, *options: str) -> Emulator:
         process = subprocess.Popen(
             [*command, "--lifetime", str(LIFETIME), *options], stdin=subprocess.PIPE, stdout=log, stderr=log, env=env
         )
-    from emulator.cli import environment
+    from emulator.cli import alive, environment
 
-    while not (home / "emulator.json").exists():
+    while not alive(home):
         if process.poll() is not None:
             raise RuntimeError(f"the emulator ended at once: {(home / 'start.log').read_text()}")
         time.sleep(0.02)

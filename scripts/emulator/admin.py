@@ -8,8 +8,9 @@ from typing import Any
 
 from emulator.core import Call, Route
 from emulator.errors import AzureError
+from emulator.faults import OWN_HOST
 
-HOST = "emulator.localhost"
+HOST = OWN_HOST
 
 
 def _let_in(call: Call) -> None:

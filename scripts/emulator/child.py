@@ -12,7 +12,7 @@ import threading
 
 
 def main() -> int:
-    control = os.dup(0)
+    control, ended = os.dup(0), threading.Event()
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True, close_fds=True)
 
     def send(number: int) -> None:
@@ -24,17 +24,20 @@ def main() -> int:
     def listen() -> None:
         while True:
             order = os.read(control, 1)
-            send(signal.SIGTERM if order == b"T" else signal.SIGKILL)
-            if not order:
+            send(signal.SIGKILL if order == b"K" else signal.SIGTERM)
+            if not order:  # the emulator died: a second to write what is still in memory
+                ended.wait(1)
+                send(signal.SIGKILL)
                 os._exit(137)
 
     threading.Thread(target=listen, daemon=True).start()
     code = child.wait()
+    ended.set()
     send(signal.SIGKILL)  # whatever it left behind in its group
     return code if code >= 0 else 128 - code
 
 
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # the pipe decides
+        signal.signal(number, lambda *_: None)  # the pipe decides; unlike SIG_IGN, a handler is not inherited by the command
     sys.exit(main())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -79,6 +81,8 @@ def _run(args: argparse.Namespace) -> int:
     elif args.verb == "stop":
         print("emulator: stopped" if stop(home) else "emulator: was not running")
     elif args.verb == "reset":
+        if home.exists() and any(home.iterdir()) and not (home / "state.version").exists():
+            raise Problem(f"{home} is no emulator's home, so it is left alone; give the one to empty with --home")
         stop(home)
         shutil.rmtree(home, ignore_errors=True)
         print("emulator: empty")
@@ -117,7 +121,7 @@ def _serve(home: Path, args: argparse.Namespace) -> int:
 
 def start(home: Path, port: int = 8610, transition: str = "immediate", lifetime: float = 0) -> dict[str, Any]:
     """Start an emulator in the background; its pid and port when it answers. One that already runs with this home is kept."""
-    if found := _alive(home):
+    if found := alive(home):
         return found
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "start.log", "wb") as output:
@@ -126,7 +130,7 @@ def start(home: Path, port: int = 8610, transition: str = "immediate", lifetime:
              "--lifetime", str(lifetime)],
             stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, close_fds=True,
         )  # fmt: skip
-    while not (found := _alive(home)):
+    while not (found := alive(home)):
         if process.poll() is not None:
             raise Problem((home / "start.log").read_text().strip().removeprefix("emulator: ") or f"ended at once with {process.returncode}")
         time.sleep(0.02)
@@ -135,14 +139,15 @@ def start(home: Path, port: int = 8610, transition: str = "immediate", lifetime:
 
 def stop(home: Path) -> bool:
     """Stop the emulator of this home and wait until it is gone; False if there was none."""
-    found = _alive(home)
+    found = alive(home)
     if not found:
         return False
     os.kill(found["pid"], signal.SIGTERM)
     deadline = time.monotonic() + 20
-    while _exists(found["pid"]):
+    while _locked(home):
         if time.monotonic() > deadline:
-            os.kill(found["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found["pid"], signal.SIGKILL)
         time.sleep(0.02)
     (home / "emulator.json").unlink(missing_ok=True)
     return True
@@ -194,28 +199,28 @@ def _fault(home: Path, what: str, fields: list[str]) -> Any:
 
 
 def _running(home: Path) -> dict[str, Any]:
-    found = _alive(home)
+    found = alive(home)
     if not found:
         raise Problem(f"not running with the home {home}; start it with 'emulator --home {home} start'")
     return found
 
 
-def _alive(home: Path) -> dict[str, Any] | None:
+def alive(home: Path) -> dict[str, Any] | None:
+    """Pid and port of the emulator of this home; None if none runs, whatever an emulator that was killed left behind."""
     try:
         found: dict[str, Any] = json.loads((home / "emulator.json").read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return found if _exists(found["pid"]) else None
+    return found if _locked(home) else None
 
 
-def _exists(pid: int) -> bool:
+def _locked(home: Path) -> bool:
+    """Whether an emulator holds the home: unlike a pid, a lock is gone with its holder and never somebody else's."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        with open(home / "lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
         return False
-    except PermissionError:
+    except BlockingIOError:
         return True
-    try:  # a child of ours that has ended but was not waited for
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return True
+    return False

@@ -159,8 +159,12 @@ class Router:
                 continue
             for count in (_segments(path), -1):
                 for route, expression in tables.get(count, ()):
-                    if method in route.method.split("|") and (match := expression.fullmatch(path)):
-                        return route, {**named.groupdict(), **{key: unquote(value) for key, value in match.groupdict().items()}}
+                    if method not in route.method.split("|") or not (match := expression.fullmatch(path)):
+                        continue
+                    values = {key: unquote(value) for key, value in match.groupdict().items()}
+                    # An encoded slash would reach documents below the one that the caller was let in for.
+                    if all("/" not in value or f"{{{key}:path}}" in route.path for key, value in values.items()):
+                        return route, {**named.groupdict(), **values}
         return None
 
 

@@ -13,7 +13,10 @@ import secrets
 import signal
 import socket
 import sys
+import time
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import IO
 
 import uvicorn
 
@@ -33,10 +36,8 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
     """Run until a signal, the end of ``lifetime`` (seconds; 0 = no end) or, ``with_parent``, the end of standard input."""
     home.mkdir(parents=True, exist_ok=True)
     with open(home / "lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CannotStart(f"an emulator already runs with the home {home}; stop it, or give another --home") from None
+        _hold(lock, home)
+        (home / "emulator.json").unlink(missing_ok=True)  # of one that was killed
         _check_state(home)
         listener = _listen(port)
         (home / "logs").mkdir(exist_ok=True)
@@ -50,6 +51,15 @@ def serve(home: Path, port: int, settings: Settings, lifetime: float = 0, with_p
         except ImportError:  # not made for Windows
             runner = asyncio.run
         runner(_serve(home, listener, settings, lifetime, with_parent))
+
+
+def _hold(lock: IO[str], home: Path) -> None:
+    for _ in range(50):  # who looks whether one runs holds it for a moment
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+    raise CannotStart(f"an emulator already runs with the home {home}; stop it, or give another --home")
 
 
 def _check_state(home: Path) -> None:
@@ -98,10 +108,19 @@ async def _serve(home: Path, listener: socket.socket, settings: Settings, lifeti
         front.close()
         server.should_exit = True
         await proxy.close()
-        for service in SERVICES:
-            if end := getattr(importlib.import_module(f"emulator.{service}.urls"), "stop", None):
-                await end(cloud)
-        await cloud.close()
+        try:
+            for service in SERVICES:
+                if end := getattr(importlib.import_module(f"emulator.{service}.urls"), "stop", None):
+                    await _ended(service, end(cloud))
+        finally:
+            await cloud.close()
+
+
+async def _ended(service: str, end: Awaitable[None]) -> None:
+    try:
+        await end
+    except Exception:  # the others must end too
+        log.exception("ending %s", service)
 
 
 def _until_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -123,6 +142,8 @@ async def _listen_tls(cloud: Cloud, app: App) -> tuple[uvicorn.Server, int]:
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]  # signals are ours
     cloud.tasks = [asyncio.ensure_future(server.serve(sockets=[inner]))]
     while not server.started:
+        if cloud.tasks[0].done():
+            raise CannotStart(f"the application's server ended at once; its log is {cloud.home / 'logs' / 'emulator.log'}")
         await asyncio.sleep(0.005)
     return server, int(inner.getsockname()[1])
 

@@ -72,7 +72,10 @@ class Storage:
 
     async def ready(self, account: str) -> int:
         """The loopback port of the account's Azurite, which is started first where needed."""
-        if account not in self._ports or (self._ports[account].done() and self._ports[account].exception()):
+        task, child = self._ports.get(account), self._azurites.get(account)
+        if task and task.done() and (task.exception() or not (child and child.running)):
+            await self._end(account)  # it failed to start, or has died since
+        if account not in self._ports:
             self._ports[account] = asyncio.ensure_future(self._start(account))
         return await asyncio.shield(self._ports[account])
 
@@ -104,7 +107,7 @@ class Storage:
         """A client with the account key, straight to Azurite (path style, no proxy). It blocks: call it through ``asyncio.to_thread``."""
         port = await self.ready(account)
         if account not in self._clients:
-            from azure.storage.blob import BlobServiceClient
+            from azure.storage.blob import BlobServiceClient, LinearRetry
 
             self._clients[account] = BlobServiceClient(
                 f"https://127.0.0.1:{port}/{account}",
@@ -113,6 +116,7 @@ class Storage:
                 proxies={},
                 use_env_settings=False,
                 max_single_put_size=256 * 1024 * 1024,
+                retry_policy=LinearRetry(backoff=1, retry_total=2),
             )
         return self._clients[account]
 

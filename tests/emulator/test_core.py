@@ -280,3 +280,57 @@ def test_an_emulator_keeps_its_files_to_itself(tmp_path: Path) -> None:
     cloud = Cloud(tmp_path / "home", 1, Settings())
     assert (cloud.home.stat().st_mode & 0o077, (cloud.home / "tls" / "ca.key").stat().st_mode & 0o077) == (0, 0)
     cloud.store.close()
+
+
+def test_an_encoded_slash_does_not_reach_what_is_below() -> None:
+    async def handler(call: object) -> None: ...
+
+    router = Router([Route("GET", "h.example", "/things/{thing}", handler), Route("GET", "h.example", "/files/{path:path}", handler)])
+    assert router.find("GET", "h.example", "/things/a%2Fkeys") is None
+    assert router.find("GET", "h.example", "/files/a%2Fb")[1] == {"path": "a/b"}  # type: ignore[index]
+
+
+def test_a_fault_for_every_host_can_be_taken_back(emulator) -> None:  # type: ignore[no-untyped-def]
+    emulator.fault(status=503, times=0)
+    assert emulator.cli("fault", "clear") == {}
+
+
+def test_commands_take_signals_as_if_nobody_supervised_them(tmp_path: Path) -> None:
+    code = "import signal; print(*[signal.getsignal(n) is signal.SIG_IGN for n in (signal.SIGTERM, signal.SIGHUP)])"
+    supervisor = ROOT / "scripts" / "emulator" / "child.py"
+    command = [sys.executable, "-I", "-S", str(supervisor), sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.read() == "False False\n"
+    process.communicate()
+
+
+def test_reset_leaves_a_folder_that_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "precious").touch()
+    done = run(tmp_path, "reset")
+    assert (done.returncode, "left alone" in done.stderr, (tmp_path / "precious").exists()) == (1, True, True)
+
+
+def test_a_killed_one_is_not_taken_for_one_that_runs(own_emulator) -> None:  # type: ignore[no-untyped-def]
+    own_emulator.process.kill()
+    own_emulator.process.wait()
+    assert (own_emulator.home / "emulator.json").exists(), "it had no time to clean up"
+    done = run(own_emulator.home, "status")
+    assert (done.returncode, "not running" in done.stderr) == (1, True)
+
+
+def test_storage_that_died_comes_back(own_emulator) -> None:  # type: ignore[no-untyped-def]
+    own_emulator.workspace("mlw-azurite")
+    own_emulator.arm("GET", GROUPS)
+    azurites = [pid for pid in children(own_emulator.process.pid) if b"azurite" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    assert azurites
+    for pid in azurites:
+        os.kill(pid, signal.SIGTERM)
+    assert gone(azurites)
+    keys = own_emulator.arm("POST", f"{GROUPS}/rg-mlw-azurite/providers/Microsoft.Storage/storageAccounts/stmlwazurite/listKeys")
+    client = BlobServiceClient(
+        "https://stmlwazurite.blob.core.windows.net", credential=keys["keys"][0]["value"],
+        proxies={"https": own_emulator.env["HTTPS_PROXY"]}, connection_verify=own_emulator.env["REQUESTS_CA_BUNDLE"],
+        retry_policy=LinearRetry(backoff=1),
+    )  # fmt: skip
+    assert [container["name"] for container in client.list_containers()]
