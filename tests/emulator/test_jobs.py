@@ -357,6 +357,26 @@ time.sleep(600)
             ml.jobs.get(made.name)
 
 
+class TestTokens:
+    def test_a_token_of_a_run_is_for_its_submitter_while_it_runs(
+        self, ml: MLClient, emulator: Any, place: dict[str, Any], environment: Environment, send: Any, sign_in: Any, tmp_path: Path
+    ) -> None:
+        flag = tmp_path / "go"
+        made = ml.jobs.create_or_update(
+            command(command=f"while [ ! -e {flag} ]; do sleep 0.05; done", environment=environment, compute="cpu", experiment_name="tok")
+        )
+        url = f"https://westeurope.api.azureml.ms/history/v1.0{place['id']}/experiments/tok/runs/{made.name}/token"
+        roles = [{"role": "Reader", "scope": place["id"]}]
+        reader = emulator.ask("POST", "/identities", {"name": "token-reader", "secret": "reader-secret-1", "roles": roles})
+        refused = send("GET", url, token=sign_in(client_id=reader["client_id"], secret="reader-secret-1"))
+        assert (refused.status_code, "Only the submitter" in refused.text) == (403, True)
+        assert send("GET", url, token=sign_in()).json()["token"]
+        flag.touch()
+        ended(ml, made.name)
+        late = send("GET", url, token=sign_in())
+        assert (late.status_code, "has ended" in late.text) == (403, True)
+
+
 class TestRefusals:
     @pytest.fixture
     def good(self, ml: MLClient, place: dict[str, Any], environment: Environment) -> dict[str, Any]:

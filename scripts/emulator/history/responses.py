@@ -103,8 +103,12 @@ async def get_service_instances(call: Call) -> Any:
 
 
 async def get_token(call: Call) -> Any:
-    """A fresh token for a run that is under way."""
+    """A fresh token for a run that is under way: for its submitter, in whose name the token speaks, and so for the run itself."""
     document = models.need(call.cloud, place(call), call.params["run"])
+    if call.principal is None or call.principal.oid != document["_run"]["who"]["oid"]:
+        raise AzureError(403, "AuthorizationFailed", f"Only the submitter of run '{document['name']}' gets a token for it.")
+    if document["properties"]["status"] in jobs.TERMINAL:
+        raise AzureError(403, "AuthorizationFailed", f"Run '{document['name']}' has ended; there is no token for it.")
     expiry = call.cloud.now() + timedelta(days=variables.TOKEN_DAYS)
     return {"token": variables.run_token(call.cloud, document), "expiryTimeUtc": expiry.isoformat()}
 
