@@ -611,6 +611,23 @@ class TestPaths:
 
         run(cloud, work())
 
+    def test_a_name_of_a_blob_cannot_lead_out_of_the_folder(self, tmp_path: Path) -> None:
+        cloud = Cloud(tmp_path / "cloud", 0)
+
+        async def work() -> None:
+            cloud.storage.ensure("one")
+            box = (await cloud.storage.client("one")).create_container("box")
+            outside = tmp_path / "outside.txt"
+            box.upload_blob(f"place/{outside}", b"x")
+            down = await paths.download(cloud, paths.Located("one", "box", "place"), tmp_path / "down")
+            assert list(content(down)) == [str(outside).lstrip("/")]
+            assert not outside.exists()
+
+        run(cloud, work())
+        for name in ("../x", "a/../../x", "/../x", "..", ""):
+            with pytest.raises(AzureError, match="leads out of the folder"):
+                paths.target_of(tmp_path / "down", name)
+
 
 def run(cloud: Cloud, work: Coroutine[Any, Any, None]) -> None:
     """Do asynchronous work in a cloud without a server, and end its processes."""

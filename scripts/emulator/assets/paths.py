@@ -176,18 +176,28 @@ async def download(cloud: Cloud, located: Located, folder: Path) -> Path:
             )
         single = list(names) == [""]
 
-        def one(name: str) -> Path:
-            target = folder / (located.prefix.rsplit("/", 1)[-1] if single else name)
+        def one(pair: tuple[str, Path]) -> Path:
+            name, target = pair
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(target, "wb") as file:
                 container.download_blob(located.below(name).prefix).readinto(file)
             return target
 
         folder.mkdir(parents=True, exist_ok=True)
-        targets = _side_by_side(one, list(names))
+        pairs = [(name, target_of(folder, located.prefix.rsplit("/", 1)[-1] if single else name)) for name in names]
+        targets = _side_by_side(one, pairs)
         return targets[0] if single else folder
 
     return await asyncio.to_thread(get)
+
+
+def target_of(folder: Path, name: str) -> Path:
+    """The file below ``folder`` for a blob of this name; 400 for a name that leads out of it."""
+    target = folder / name.lstrip("/")
+    root = folder.resolve()
+    if root not in target.resolve().parents:
+        raise AzureError(400, "UserError", f"The blob name '{name}' leads out of the folder that it is downloaded to.")
+    return target
 
 
 async def upload(cloud: Cloud, source: Path, located: Located) -> int:
