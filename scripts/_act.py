@@ -5,7 +5,8 @@ What act lacks is made up for in copies, never in the originals:
 - JavaScript actions get small stand-ins (tests/journeys/stand_ins);
 - a job that has `id-token: write` gets the request URL of an OIDC token for its environment, and no other job does;
 - a job that act would leave out in silence, for a label it does not know, is an error;
-- cancelling is done as GitHub does it: SIGINT to the steps, SIGTERM after 7.5 s, SIGKILL 2.5 s later.
+- cancelling is done as GitHub does it: SIGINT to the first process of each step and no other, SIGTERM after 7.5 s, and 2.5 s later,
+  or once that process has ended, SIGKILL to all that it started.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ def _program(name: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if not found:
-        raise CannotRun(f"{name} is not installed; 'make setup' installs it")
+        raise CannotRun(f"{name} is not installed; 'make install' installs it")
     return found
 
 
@@ -348,16 +349,21 @@ class _Process:
     def _cancel(self) -> None:
         deadline = time.monotonic() + 60
         while self._process.poll() is None and time.monotonic() < deadline:
-            # The first is act itself: it goes on to the steps that always run. A step that began between two signals is for the next turn.
-            self._interrupt(_descendants(self._process.pid)[1:])
+            # act itself is left alone: it goes on to the steps that always run. A step that began between two signals is for the next turn.
+            parents = dict(_parents())
+            act = [pid for pid, parent in parents.items() if parent == self._process.pid]
+            self._interrupt([pid for pid, parent in parents.items() if parent in act])
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1)
         assert self._process.stdin
         self._process.stdin.close()  # the supervisor kills act if it still runs; its steps lose their terminal and hang up
 
     @staticmethod
-    def _interrupt(alive: list[int]) -> None:
+    def _interrupt(steps: list[int]) -> None:
+        alive, below = steps, [pid for step in steps for pid in _descendants(step)]
         for number, seconds in ((signal.SIGINT, 7.5), (signal.SIGTERM, 2.5), (signal.SIGKILL, 2.5)):
+            if number == signal.SIGKILL:
+                alive += below
             alive = [pid for pid in alive if _signal(pid, number)]
             deadline = time.monotonic() + seconds
             while alive and time.monotonic() < deadline:

@@ -19,7 +19,8 @@ ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 CALLERS = sorted((ROOT / "examples").glob("*/.github/workflows/*.yml"))
 WORKFLOWS = [*JOURNEYS.values(), *OURS, *CALLERS]
 WRITES_TRAFFIC = {"deploy_online", "shift_traffic", "roll_back"}
-COMMAND = re.compile(r'python "\$SCRIPTS/(\w+)\.py"')
+# exec: a cancelled job's runner signals the step's first process alone, and a shell does not pass that on to the verb
+COMMAND = re.compile(r'exec python "\$SCRIPTS/(\w+)\.py"')
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 

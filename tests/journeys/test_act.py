@@ -186,6 +186,33 @@ def test_an_interrupt_lets_the_step_restore_and_leaves_nothing_behind(place: Pat
         os.kill(pid, 0)
 
 
+LISTENS = """
+    on: push
+    jobs:
+      slow:
+        runs-on: ubuntu-24.04
+        steps:
+          - name: Slow
+            run: %s bash -c 'trap "echo restored; exit 130" INT TERM; echo ready; while true; do sleep 0.1; done'
+    """
+
+
+@pytest.mark.parametrize(("how", "heard"), [("exec", True), ("env", False)])
+def test_only_the_first_process_of_a_step_hears_of_a_cancellation(place: Path, how: str, heard: bool) -> None:
+    """As on GitHub, where what runs behind the step's shell is killed with it: that is why the journeys exec their verbs."""
+    seen: list[str] = []
+
+    def watch(event: _act.Event) -> None:
+        if event.kind == "line":
+            seen.append(event.text)
+            if event.text == "ready":
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(place, LISTENS % how, watch=watch)
+    assert ("restored" in seen) == heard
+
+
 def test_the_same_project_is_the_same_commit_and_a_change_is_another(place: Path) -> None:
     (place / "source" / "a file").write_text("1")
     (place / "source" / "gone").write_text("1")
