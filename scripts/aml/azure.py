@@ -261,6 +261,7 @@ def _answered(error: HttpResponseError) -> Refusal:
 
 
 def _unreachable(text: str) -> Refusal:
+    text = re.sub(r"\?[^\s'\"<>)]*", "", text)  # the query of an address may be its permission: the signature of a SAS
     host = re.search(r"host='([^']+)'", text)
     what = f"{host[1] if host else 'Azure'} cannot be reached"
     proxy, again = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"), "run it again: it finds what is already done"

@@ -299,6 +299,20 @@ def test_an_unreachable_azure(text: str, line: str) -> None:
     assert str(azure.explain(ServiceRequestError(text))) == line
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HTTPSConnectionPool(host='a.b', port=443): Max retries exceeded with url: /c/f?sv=1&sig=SECRET%3D (Caused by X('y'))",
+        "cannot open 'https://a.b/c/f?sig=SECRET%3D&se=1': odd",
+        "https://a.b/c/f?sig=SECRET",
+    ],
+)
+def test_a_signature_is_not_shown(text: str) -> None:
+    said = str(azure.explain(ServiceRequestError(text)))
+    assert "SECRET" not in said
+    assert "/c/f" in said, "what was asked for still is"
+
+
 def test_errors_that_are_no_answers_of_azure_are_bugs() -> None:
     assert azure.explain(ValueError("a bug")) is None
     assert azure.explain(KeyError("a bug")) is None
