@@ -1,6 +1,6 @@
 """Submit the training job, or find the one that already has the same code, data, environments and parameters.
 
-A job that completed or is still under way is used again; one that failed or was cancelled is submitted anew.
+The newest job that completed or is still under way is used again; if all failed or were cancelled, it is submitted anew.
 """
 
 from __future__ import annotations
@@ -44,17 +44,16 @@ def main(argv: list[str] | None = None) -> int:
 
 def find_or_submit(at: Workspace, credential: TokenCredential, client: Client, job: Job, model: str, *, retrain: bool) -> tuple[str, bool]:
     """(name of the job with this content, whether it was there already)."""
-    tried = 0
-    for name, found in jobs.attempts(client, job, model):
-        status = jobs.status(found)
-        if status in jobs.UNDER_WAY or (status == "Completed" and not retrain):
-            ci.say(f"unchanged  job {name} ({status}, {job.key}){_studio(found)}")
-            return name, True
-        ci.say(f"job {name} has the same content and is {status}")
-        tried += 1
-    name = job.name(model, tried + 1)
+    tried = list(jobs.attempts(client, job, model))
+    if found := jobs.usable(tried, retrain=retrain):
+        name, resource = found
+        ci.say(f"unchanged  job {name} ({jobs.status(resource)}, {job.key}){_studio(resource)}")
+        return name, True
+    for name, resource in tried:
+        ci.say(f"job {name} has the same content and is {jobs.status(resource)}")
+    name = job.name(model, len(tried) + 1)
     try:
-        made = submit(at, credential, job, name)
+        made = submit(at, credential, job, name, retrain=retrain)
     except HttpResponseError as error:
         # another run may have submitted the same content at the same moment
         there = client.find(f"jobs/{name}") if error.status_code in (400, 409) else None
@@ -66,13 +65,15 @@ def find_or_submit(at: Workspace, credential: TokenCredential, client: Client, j
     return name, False
 
 
-def submit(at: Workspace, credential: TokenCredential, job: Job, name: str) -> str:
-    """Submit the job under a name; the address of its page."""
+def submit(at: Workspace, credential: TokenCredential, job: Job, name: str, *, retrain: bool = False) -> str:
+    """Submit the job under a name; the address of its page. `retrain`: no step of a pipeline may be an earlier job's."""
     import yaml
 
     text = yaml.safe_dump(job.content, allow_unicode=True, sort_keys=False)
     entity: Any = sdk().load_job(io.StringIO(text), relative_origin=str(job.document.file.resolve()))
     entity.name = name
+    if retrain and entity.type == "pipeline":
+        entity.settings.force_rerun = True
     marks = {"content_key": job.key, "data": json.dumps(job.data)}
     entity.properties = {**(entity.properties or {}), **source.properties(at.project), **marks}
     with uploading():

@@ -155,7 +155,7 @@ def not_completed(follower: Follower, name: str, ended: str) -> Refusal:
         return Refusal(f"Job {name} was cancelled", "Somebody or something else cancelled it", "submit it again with submit_job")
     if ended == "NotResponding":
         why = f"Azure has had no sign of life from it for {NOT_RESPONDING_MINUTES} minutes"
-        return Refusal(f"Job {name} stopped responding", why, "cancel it if it shows up again; submit it again with submit_job")
+        return Refusal(f"Job {name} stopped responding", why, "cancel it, then submit it again with submit_job")
     failed = follower.failed()
     deepest = failed[0] if failed else follower.top
     for log, lines in follower.tail(deepest):

@@ -8,7 +8,7 @@ found again with one read, also after a run that was killed at any moment.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from aml.yaml import Document
 
 # Source: azure/ai/ml/operations/_run_history_constants.py and "JobStatus" of the REST API. A status that is not listed is waited for.
 ENDED = {"Completed", "Failed", "Canceled"}
-UNDER_WAY = {"NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Running", "Finalizing", "Paused"}
+LOST = {"Failed", "Canceled", "CancelRequested"}  # has no result and will have none
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 
@@ -109,6 +109,17 @@ def attempts(client: Client, job: Job, model: str) -> Iterator[tuple[str, dict[s
     while found := client.find(f"jobs/{job.name(model, attempt)}"):
         yield job.name(model, attempt), found
         attempt += 1
+
+
+def usable(found: Iterable[tuple[str, dict[str, Any]]], *, retrain: bool) -> tuple[str, dict[str, Any]] | None:
+    """Of a content's attempts, oldest first, the newest that completed or may still; with `retrain` only one that may still.
+
+    The newest, because an older one is what somebody wanted trained again.
+    """
+    for name, resource in reversed(list(found)):
+        if status(resource) not in LOST and not (retrain and status(resource) == "Completed"):
+            return name, resource
+    return None
 
 
 def status(resource: Mapping[str, Any]) -> str:

@@ -133,6 +133,32 @@ def test_a_missing_file_is_refused_with_its_place(files: Any, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
+    ("statuses", "found", "found_at_retrain"),
+    [
+        ([], None, None),
+        (["Completed"], 1, None),
+        (["Completed", "Completed"], 2, None),  # the second is a retraining, whose model is the one that was wanted
+        (["Completed", "Running"], 2, 2),
+        (["Completed", "Failed"], 1, None),
+        (["Failed", "Canceled", "CancelRequested"], None, None),
+        (["Completed", "CancelRequested"], 1, None),
+        (["NotResponding"], 1, 1),
+        (["Failed", "Unknown"], 2, 2),
+        (["Completed", "A status of tomorrow"], 2, 2),
+        (["Running", "Completed"], 2, 1),
+    ],
+)
+def test_the_newest_job_that_completed_or_may_still_is_used(
+    statuses: list[str], found: int | None, found_at_retrain: int | None, files: Any
+) -> None:
+    job, client = described(files), Azure()
+    client.there = {f"jobs/{job.name('tiny', n)}": {"properties": {"status": status}} for n, status in enumerate(statuses, 1)}
+    for retrain, wanted in ((False, found), (True, found_at_retrain)):
+        used = jobs.usable(jobs.attempts(client, job, "tiny"), retrain=retrain)  # type: ignore[arg-type]
+        assert (used and used[0]) == (wanted and job.name("tiny", wanted))
+
+
+@pytest.mark.parametrize(
     ("url", "clean"),
     [
         ("https://x-access-token:ghs_secret@github.com/contoso/a.git", "https://github.com/contoso/a.git"),

@@ -39,8 +39,10 @@ def test_train_and_use_it_again(training: Any, submitted: Callable[[], str]) -> 
     anew = training.run("submit_job", retrain="true")
     assert (anew.output("job_name"), anew.output("job_reused")) == (f"{job}-2", "false")
     assert content_key(training, f"{job}-2") == content_key(training, job)
+    settings = [training.arm("GET", f"jobs/{name}")["properties"]["settings"] for name in (job, f"{job}-2")]
+    assert [bool(each.get("force_rerun")) for each in settings] == [False, True], "Azure reuses no step of the job before"
     under_way_or_done = training.run("submit_job")
-    assert under_way_or_done.output("job_reused") == "true"
+    assert (under_way_or_done.output("job_name"), under_way_or_done.output("job_reused")) == (f"{job}-2", "true")
 
     training.edit("code/train/train.py", "trained on", "trained well on")
     changed = training.run("submit_job")
