@@ -86,6 +86,47 @@ def fetch(ml: MLClient, uri: str, folder: Path) -> Path:
     return folder
 
 
+class TestReferences:
+    def test_what_lies_elsewhere_is_for_those_who_may_read_it_there(self, azure: Any, send: Any, place: Any) -> None:
+        other = azure.workspace("assets-other")["id"]
+        azure.arm("PUT", f"{other}/environments/e/versions/1", {"properties": {"image": "base"}})
+        made = azure.workspace("assets-mine")["id"]
+        guid = azure.arm("GET", other)["properties"]["workspaceId"]
+        credential = someone(azure, Contributor=made)
+        token = credential.get_token("https://management.azure.com/.default").token
+        elsewhere = other.replace("/subscriptions", "azureml://subscriptions").replace("/providers/Microsoft.MachineLearningServices", "")
+        blobs = f"{elsewhere}/datastores/workspaceblobstore/paths/a"
+        environment = f"{other}/environments/e/versions/1"
+        azure.arm("PUT", f"{made}/environments/e/versions/1", {"properties": {"image": "base"}})
+        own = f"{made}/environments/e/versions/1"
+        job = {"jobType": "Command", "command": "true"}
+        deployment = {"endpointComputeType": "Managed", "environmentId": environment}
+        endpoint = f"{made}/onlineEndpoints/{unique('refs')}"
+        azure.arm("PUT", endpoint, {"location": "westeurope", "properties": {"authMode": "Key"}})
+        nested = {"jobType": "Pipeline", "jobs": {"value": {"inputs": {"tags": {"job_input_type": "uri_folder", "uri": blobs}}}}}
+        for path, properties, action in [
+            ("data/d/versions/1", {"dataType": "uri_folder", "dataUri": blobs}, "datastores/read"),
+            ("models/m/versions/1", {"modelUri": blobs}, "datastores/read"),
+            ("components/c/versions/1", {"componentSpec": {"environment": f"azureml:{environment}"}}, "environments/versions/read"),
+            ("jobs/j", {**job, "environmentId": environment}, "environments/versions/read"),
+            (
+                "jobs/j",
+                {**job, "environmentId": f"azureml://locations/x/workspaces/{guid}/environments/e/versions/1"},
+                "environments/versions/read",
+            ),
+            ("jobs/j", {**job, "environmentId": own, "inputs": {"x": {"jobInputType": "uri_folder", "uri": blobs}}}, "datastores/read"),
+            ("jobs/j", nested, "datastores/read"),
+            (f"{endpoint[len(made) + 1 :]}/deployments/blue", deployment, "environments/versions/read"),
+        ]:
+            body = {"location": "westeurope", "properties": properties}
+            answer = send("PUT", f"https://management.azure.com{made}/{path}", token=token, version="2024-04-01", json=body)
+            assert answer.status_code == 403, (path, answer.text)
+            assert f"Microsoft.MachineLearningServices/workspaces/{action}' over scope '{other}/" in answer.text
+        curated = {"componentSpec": {"environment": "azureml://registries/azureml/environments/sklearn-1.5/labels/latest"}}
+        url = f"https://management.azure.com{made}/components/c/versions/1"
+        assert send("PUT", url, token=token, version="2024-04-01", json={"properties": curated}).status_code == 201
+
+
 class TestDatastores:
     def test_a_workspace_comes_with_four(self, ml: MLClient) -> None:
         found = {store.name: store for store in ml.datastores.list()}

@@ -17,6 +17,7 @@ import yaml
 from emulator.assets import paths
 from emulator.assets.checks import NAME, bad_name, checked, needed_object, plain
 from emulator.assets.models import Kind, asset_id, blank, curated_version, shown_id, type_of, versions
+from emulator.assets.rights import check_references
 from emulator.core import Cloud, Principal
 from emulator.errors import AzureError, bad_request
 from emulator.workspaces.models import account_of, make_containers, system_data
@@ -36,6 +37,7 @@ async def put_version(
     """
     cloud.store.need(parent)
     properties = checked(kind, name, version, body)
+    check_references(cloud, parent, principal, properties)
     from_files = await _place_files(cloud, parent, kind, properties)
     id = asset_id(parent, kind, name, version)
     old = cloud.store.get(id)  # from here on without awaiting: two clients that want the same version meet here

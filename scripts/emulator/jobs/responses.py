@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from emulator.assets.rights import check_references
 from emulator.core import ARM, Call, Reply
 from emulator.errors import AzureError
 from emulator.jobs import models, scheduler, validation
@@ -41,6 +42,8 @@ async def put_job(call: Call) -> Any:
     old = cloud.store.get(models.job_id(where.id, name))
     if old is not None:
         return models.view(_update(call, old))
+    if isinstance(call.body, dict) and isinstance(call.body.get("properties"), dict):
+        check_references(cloud, where.id, call.principal, call.body["properties"])
     properties = validation.check(cloud, where.id, name, call.body)
     document = models.create(cloud, where, name, properties, models.who_is(call.principal), system_data(cloud, call.principal))
     scheduler.of(cloud).begin(document)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from isodate import ISO8601Error
 
+from emulator.assets.rights import check_references
 from emulator.core import Cloud, Principal
 from emulator.online import models as shared
 from emulator.online import rollout
@@ -38,6 +39,7 @@ def put(cloud: Cloud, endpoint: Document, name: str, body: Any, caller: Principa
     _check_parent(cloud, workspace, endpoint)
     shared.check_name("Name", name, "deployment")
     properties = shared.properties_of(body)
+    check_references(cloud, workspace["id"], caller, properties)
     document = _document(cloud, endpoint, name, body, properties, caller)
     if old is None:
         _check_room(cloud, endpoint)
