@@ -29,7 +29,8 @@ def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, locatio
     """Create the endpoint if it is missing; bring over what its file says if the file has changed since; keep all the rest."""
     found = endpoint.find(client, name)
     said = digest.of_file(at.project / file)
-    if found is None or found["properties"].get("provisioningState") in ("Failed", "Canceled"):
+    broken = found is not None and endpoint.broken(found)
+    if found is None or broken and not (endpoint.traffic(found) or endpoint.mirrored(found) or endpoint.deployments(client, name)):
         body = endpoint_body(at, name, file, location)
         body["tags"] = {**(body.get("tags") or {}), FILE: said}
         try:
@@ -43,7 +44,7 @@ def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, locatio
                 f"set another endpoint_name in .cloud/workspaces/{at.name}.yml",
             ) from None
         ci.say(f"created  endpoint {name}")
-    elif endpoint.tags(found).get(FILE) == said:
+    elif endpoint.tags(found).get(FILE) == said and not broken:
         ci.say(f"unchanged  endpoint {name}")
     else:
         body = endpoint_body(at, name, file, location)

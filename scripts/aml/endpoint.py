@@ -63,8 +63,13 @@ def tags(endpoint: Mapping[str, Any]) -> dict[str, str]:
     return dict(endpoint.get("tags") or {})
 
 
+def broken(endpoint: Mapping[str, Any]) -> bool:
+    """Whether Azure gave up on the last change of an endpoint. What is deployed to it may serve all the same."""
+    return endpoint["properties"].get("provisioningState") in ("Failed", "Canceled")
+
+
 def change(client: Client, name: str, edit: Callable[[dict[str, Any]], None]) -> tuple[dict[str, Any], bool]:
-    """Read an endpoint, let `edit` change the document, write it if that changed anything, read it back.
+    """Read an endpoint, let `edit` change the document, write it if that changed anything or the last write failed, read it back.
 
     Returns the endpoint and whether it was written. `edit` sees the endpoint as it stands at each attempt: another operation on the
     endpoint is waited for, and may have changed it. Raises Refusal when what comes back is not what was written.
@@ -74,7 +79,7 @@ def change(client: Client, name: str, edit: Callable[[dict[str, Any]], None]) ->
         found = need(client, name)
         wanted = copy.deepcopy(found)
         edit(wanted)
-        if _compared(wanted) == _compared(found):
+        if _compared(wanted) == _compared(found) and not broken(found):
             return found, False
         client.put(f"onlineEndpoints/{name}", writable(wanted))
         back = need(client, name)

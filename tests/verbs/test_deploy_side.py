@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from aml import endpoint
+
 
 def test_a_bundle_goes_live_and_a_second_run_changes_nothing(project: Any) -> None:
     bundle_id, deployment = project.deployed()
@@ -64,6 +66,32 @@ def test_the_endpoint_file_is_brought_over_and_all_else_is_kept(project: Any) ->
     for part in ("traffic", "mirrorTraffic", "authMode"):
         assert after["properties"][part] == before["properties"][part]
     assert after["identity"] == before["identity"]
+
+
+def test_an_endpoint_whose_last_change_failed_keeps_its_traffic(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, live = project.deployed()
+    project.run("shift_traffic", deployment_name=live)
+    before = project.endpoint()
+    changed = project.bundle(factor=3)
+    real = endpoint.find
+
+    def failed(client: Any, name: str) -> Any:
+        if found := real(client, name):
+            found["properties"]["provisioningState"] = "Failed"
+        return found
+
+    monkeypatch.setattr(endpoint, "find", failed)
+    assert f"updated  endpoint {project.name}-dev" in project.run("deploy_online", bundle_id=changed).out
+    after = project.endpoint()
+    assert project.traffic() == {live: 100}
+    assert (after["tags"], after["identity"]) == (before["tags"], before["identity"])
+
+
+def test_an_endpoint_that_failed_before_anything_was_deployed_is_made_again(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"location": "westeurope", "identity": {"type": "SystemAssigned"}, "properties": {"authMode": "AADToken"}}
+    project.arm("PUT", f"onlineEndpoints/{project.name}-dev", body)
+    monkeypatch.setattr(endpoint, "broken", lambda found: True)
+    assert f"created  endpoint {project.name}-dev" in project.run("deploy_online", bundle_id=project.bundle()).out
 
 
 def test_an_endpoint_name_that_another_workspace_has(project: Any) -> None:
