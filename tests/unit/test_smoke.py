@@ -117,6 +117,7 @@ def test_failures_are_one_line_that_names_each() -> None:
 class Scripted(BaseHTTPRequestHandler):
     """Answers from a list, and keeps what it was asked."""
 
+    by = ""
     answers: list[tuple[int, bytes] | None]
     asked: list[tuple[str, dict[str, str], bytes]]
 
@@ -128,6 +129,8 @@ class Scripted(BaseHTTPRequestHandler):
             return
         self.send_response(answer[0])
         self.send_header("Content-Length", str(len(answer[1])))
+        if self.by:
+            self.send_header("azureml-model-deployment", self.by)
         self.end_headers()
         self.wfile.write(answer[1])
 
@@ -186,6 +189,24 @@ def test_transient_answers_are_asked_again_with_a_bound(scripted: Any) -> None:
     (result,) = smoke.run(caller(url), [CASE], "d-1", 1)
     assert result.problems == ("status 429 instead of 200: slow down",)
     assert len(handler.answers) == 9 - smoke.TRIES
+
+
+@pytest.mark.parametrize(
+    ("by", "answer", "counts"),
+    [
+        ("new", (500, b"no"), True),
+        ("old", (500, b"no"), False),
+        ("", (500, b"no"), True),
+        ("", (424, b"no"), False),
+        ("", None, True),
+        ("new", (200, b"[1]"), True),
+    ],
+)
+def test_what_another_deployment_answers_is_left_out(scripted: Any, by: str, answer: Any, counts: bool) -> None:
+    url, handler = scripted
+    handler.by, handler.answers[:] = by, [answer] * smoke.TRIES
+    results = smoke.run(caller(url), [CASE], "", 1, only="new")
+    assert [result.passed for result in results] == ([answer == (200, b"[1]")] if counts else [])
 
 
 def test_a_refusal_is_not_asked_again(scripted: Any) -> None:

@@ -76,6 +76,18 @@ def test_smoke_cases_that_fail_half_way_bring_the_old_split_back(project: Any, l
     assert (left["verdict"], left["findings"][0]["passed"]) == ("failed", False)
 
 
+def test_a_release_that_corrects_what_the_old_model_answers_badly_goes_live(project: Any) -> None:
+    cases = project.folder / "tests/smoke/cases.yml"
+    mild = cases.read_text()
+    project.edit("tests/smoke/cases.yml", "max: 10", "max: 1000")
+    _, bad = project.deployed(factor=99)
+    assert not project.run("shift_traffic", deployment_name=bad).refusal
+    cases.write_text(mild)
+    _, better = project.deployed(factor=3)
+    assert not project.run("shift_traffic", deployment_name=better).refusal
+    assert project.traffic() == {better: 100}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_cancelled_brings_the_old_split_back(project: Any, live: tuple[str, str], number: int) -> None:
     old, new = live
