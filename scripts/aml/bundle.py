@@ -149,7 +149,7 @@ def deployment_name(document: Mapping[str, Any], deployment_file: str, instance_
     """The name that the same content always gets, so that it is found again: model, environment, code, settings and machine.
 
     `deployment_file` is the path of the deployment's YAML in the bundle; `instance_type` is set where the workspace overrides it.
-    A change of the number of instances is no new content: it scales what is there.
+    The workspace's number of instances is no content: a change of it scales what is there. The one in the deployment's file is.
     """
     content = {
         "model": [document["model"]["name"], document["model"]["digest"]],
