@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aml import ci, endpoint
-from aml.azure import Client
+from aml.azure import Client, explain
 from aml.command import Refusal
 from aml.endpoint import Split
 
@@ -120,11 +120,27 @@ def roll_out(rollout: Rollout, steps: Sequence[int], pause_seconds: float, check
         rollout.finish()
     except Overtaken:
         raise
-    except BaseException:  # a signal too: command.run lets only the first one interrupt, so this is not cut short
-        rollout.restore()
+    except BaseException as error:  # a signal too: command.run lets only the first one interrupt, so this is not cut short
+        try:
+            rollout.restore()
+        except Overtaken:
+            raise
+        except Exception as failed:
+            if not rollout.begun:  # no traffic has moved
+                raise error from failed
+            what = f"the rollout of {rollout.deployment} failed, and the old split {endpoint.shown(rollout.origin)} could not be brought back"
+            why = f"{_reason(error)} Endpoint {rollout.name} was last seen at {endpoint.shown(rollout.wrote)}; then: {_reason(failed)}"
+            raise Refusal(what, why, f"run roll_back, unless the endpoint shows {endpoint.shown(rollout.origin)} by now") from error
         ci.say(f"restored  traffic: {endpoint.shown(rollout.wrote)}")
         raise
     return rollout.wrote
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, KeyboardInterrupt):
+        return "It was interrupted."
+    explained = explain(error) if isinstance(error, Exception) else None
+    return str(explained or error) or type(error).__name__
 
 
 def without_marks(tags: dict[str, str]) -> dict[str, str]:

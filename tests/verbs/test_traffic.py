@@ -235,6 +235,19 @@ def test_azure_that_refuses_half_way_brings_the_old_split_back(project: Any, liv
     assert marks(project) == {}
 
 
+def test_a_restore_that_fails_too_is_told_with_the_reason_and_the_way_back(project: Any, live: tuple[str, str], azure: Any) -> None:
+    old, _ = live
+    _, bad = project.deployed(factor=99)
+    azure.fault(path="*/onlineEndpoints/*", method="PUT", status=400, code="BadRequest", after=2, times=0)
+    refused = project.run("shift_traffic", deployment_name=bad).refusal
+    assert f"the rollout of {bad} failed, and the old split {old}=100 could not be brought back" in refused
+    assert f"smoke cases failed at endpoint {project.name}-dev with 10 % for {bad}" in refused
+    assert f"was last seen at {old}=90 {bad}=10; then: Azure answered 400" in refused
+    assert "Fix: run roll_back" in refused
+    azure.ask("DELETE", "/faults")
+    assert project.run("roll_back").output("traffic") == f'{{"{old}":100}}'
+
+
 def test_production_traffic_does_not_move_where_the_champion_can_not_be_recorded(project: Any, azure: Any) -> None:
     first = project.bundle(factor=2)
     assert not project.run("share_model", bundle_id=first).refusal
