@@ -105,13 +105,24 @@ def create(client: Client, path: str, body: dict[str, Any], at: Workspace, crede
             raise
         code, message = deployment.explained(error)
         kind, fix = deployment.failure_class(code, message)
-        folder.mkdir(parents=True, exist_ok=True)
-        for title, text in deployment.logs(client, path, message, credential).items():
-            kept = folder / f"deploy_online-{at.name}-{title}.log"
-            kept.write_text(text, encoding="utf-8")
-            with ci.group(f"{title}, last lines (all of it: {kept})"):
-                ci.say("\n".join(text.rstrip().splitlines()[-SHOWN_LINES:]))
-        raise Refusal(f"deployment {path.rpartition('/')[2]} failed: {kind}", f"{message}. {discard(client, path)}", fix) from None
+        try:
+            for title, text in deployment.logs(client, path, message, credential).items():
+                keep(folder / f"deploy_online-{at.name}-{title}.log", title, text)
+        finally:  # an interruption too: what failed holds quota
+            done = discard(client, path)
+        raise Refusal(f"deployment {path.rpartition('/')[2]} failed: {kind}", f"{message}. {done}", fix) from None
+
+
+def keep(file: Path, title: str, text: str) -> None:
+    """Write a log beside the evidence and show the end of it."""
+    where = f"all of it: {file}"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:  # why the deployment failed must not be lost over that
+        where = f"it can't be kept: {error}"
+    with ci.group(f"{title}, last lines ({where})"):
+        ci.say("\n".join(text.rstrip().splitlines()[-SHOWN_LINES:]))
 
 
 def discard(client: Client, path: str) -> str:

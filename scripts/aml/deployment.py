@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import AzureError, HttpResponseError
 
 from aml import blobs, ci, digest
 from aml.azure import Client
@@ -189,14 +189,17 @@ def logs(client: Client, path: str, message: str, credential: TokenCredential) -
     for title, container in (("storage-initializer", "StorageInitializer"), ("inference-server", "InferenceServer")):
         try:
             found[title] = str(client.post(f"{path}/getLogs", {"containerType": container, "tail": LOG_LINES}).get("content") or "")
-        except HttpResponseError as error:  # it may have failed before there was a container; why it failed must not be lost over that
+        except AzureError as error:  # it may have failed before there was a container; why it failed must not be lost over that
             found[title] = f"Azure gives no log of it: {error.message}"
     if place := build_log(message):
         account, container, blob = place
-        for store in client.list("datastores"):
-            if (store["properties"].get("accountName"), store["properties"].get("containerName")) == (account, container):
-                found["image-build"] = blobs.read(blobs.datastore(client, store["name"], credential), blob).decode("utf-8", "replace")
-                break
+        try:
+            for store in client.list("datastores"):
+                if (store["properties"].get("accountName"), store["properties"].get("containerName")) == (account, container):
+                    found["image-build"] = blobs.read(blobs.datastore(client, store["name"], credential), blob).decode("utf-8", "replace")
+                    break
+        except (AzureError, Refusal) as error:
+            found["image-build"] = f"The log {blob} in container {container} of {account} can't be read: {error}"
     return {title: text for title, text in found.items() if text.strip()}
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from aml import endpoint
+from aml import blobs, endpoint
+from aml.command import Refusal
 
 
 def test_a_bundle_goes_live_and_a_second_run_changes_nothing(project: Any) -> None:
@@ -140,6 +141,39 @@ def test_an_image_that_can_not_be_built(project: Any) -> None:
     assert "failed: ImageBuildFailure" in outcome.refusal
     assert "no requirement at all!" in outcome.out
     assert "no requirement at all!" in (project.folder.parent / "evidence/deploy_online-dev-image-build.log").read_text()
+
+
+def test_logs_that_can_not_be_read_or_kept_do_not_hide_the_failure(project: Any, azure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.edit(
+        ".cloud/environments/score-conda.yml",
+        "azureml-inference-server-http",
+        "azureml-inference-server-http\n    - not installable at all!",
+    )
+    project.run("register_environment")
+    sealed = project.bundle()
+    azure.fault(path="*/getLogs", method="POST", status=400, code="BadRequest", times=0)
+    monkeypatch.setattr(blobs, "read", unreadable := Unreadable(blobs.read))
+    project.write("../evidence/deploy_online-dev-image-build.log/in-the-way", "")
+    outcome = project.run("deploy_online", bundle_id=sealed)
+    assert unreadable.asked
+    assert "failed: ImageBuildFailure" in outcome.refusal
+    assert "It was deleted" in outcome.refusal
+    assert "can't be read: it has too many bytes" in outcome.out
+    assert "image-build, last lines (it can't be kept: " in outcome.out
+    assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"] == []
+
+
+class Unreadable:
+    """Reads blobs, but no build log."""
+
+    def __init__(self, real: Any) -> None:
+        self.real, self.asked = real, False
+
+    def __call__(self, container: Any, path: str, **limits: Any) -> Any:
+        if path.endswith("bundle.json"):
+            return self.real(container, path, **limits)
+        self.asked = True
+        raise Refusal("it has too many bytes")
 
 
 def test_a_syntax_error_that_came_after_sealing_is_a_checkout_that_differs(project: Any) -> None:
