@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from azure.identity import EnvironmentCredential
 from azureml.mlflow._internal.service_context_loader import _AzureMLServiceContextLoader
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+
+from emulator.jobs import models as jobs
+from emulator.mlflow.models import of as server_of
 
 ENDED = ("Completed", "Failed", "Canceled")
 TRACKED = "name: tracked\nchannels: [conda-forge]\ndependencies:\n  - pip\n  - pip:\n    - azureml-mlflow\n"
@@ -181,3 +185,30 @@ def test_a_reader_reads_and_does_not_write(emulator: Any, place: dict[str, Any],
     refused = requests.post(f"{base}/experiments/create", json={"name": "no"}, headers=headers, timeout=30)
     assert refused.status_code == 403
     assert "experiments/write" in refused.text
+
+
+def test_mlflow_starts_again_and_hears_what_it_missed(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    id = "/subscriptions/s/resourceGroups/g/providers/Microsoft.MachineLearningServices/workspaces/w"
+    cloud.store.put(id, "workspace", {"id": id, "location": "westeurope", "properties": {"workspaceId": str(uuid.uuid4())}})
+    jobs.create(cloud, jobs.place(cloud, id), "missed", {"jobType": "Command"}, jobs.who_is(None), {})
+
+    def broken(*_: Any) -> Any:
+        raise OSError("the connection is gone")
+
+    async def work() -> None:
+        server = server_of(cloud)
+        try:
+            await server.begin()
+            with monkeypatch.context() as patch:
+                patch.setattr("emulator.mlflow.models._request", broken)
+                with pytest.raises(OSError, match="gone"):
+                    await server.ask(id, "GET", "/")
+            (first,) = [child for child in cloud.children._all if child.name == "mlflow"]
+            await first.kill()
+            answer = await server.ask(id, "GET", "/api/2.0/mlflow/runs/get?run_id=missed")
+            assert (answer.status, b"missed" in answer.body) == (200, True)
+        finally:
+            server.close()
+            await cloud.children.close()
+
+    asyncio.run(work())

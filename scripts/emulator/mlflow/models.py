@@ -20,6 +20,7 @@ from emulator.errors import AzureError
 from emulator.mlflow import changes
 
 if TYPE_CHECKING:
+    from emulator.children import Child
     from emulator.core import Cloud
 
 Document = dict[str, Any]
@@ -54,23 +55,31 @@ class Server:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
         self._started: asyncio.Task[str] | None = None
+        self._child: Child | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._told: dict[str, asyncio.Lock] = {}
 
     def begin(self) -> asyncio.Task[str]:
-        """Start it if it does not run; the task ends with its socket when it answers."""
-        if self._started is None or (self._started.done() and (self._started.cancelled() or self._started.exception())):
+        """Start it if it does not run, or runs no more; the task ends with its socket when it answers."""
+        done = self._started is not None and self._started.done()
+        if self._started is None or (done and (self._child is None or not self._child.running or self._failed(self._started))):
             self._started = asyncio.ensure_future(self._start())
         return self._started
 
+    @staticmethod
+    def _failed(started: asyncio.Task[str]) -> bool:
+        return started.cancelled() or started.exception() is not None
+
     async def _start(self) -> str:
+        if self._folder:
+            self._folder.cleanup()
         self._folder = tempfile.TemporaryDirectory(prefix="mlflow-")  # the path of a Unix socket has 107 bytes, a home may have more
         path = f"{self._folder.name}/s"
         log = self._cloud.home / "logs" / "mlflow.log"
         search = os.pathsep.join([str(SCRIPTS), *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, "PYTHONPATH": search, "MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "1"}
         env.pop("PYTHONDONTWRITEBYTECODE", None)  # without compiled files MLflow takes twice as long to start
-        child = await self._cloud.children.spawn(
+        child = self._child = await self._cloud.children.spawn(
             [sys.executable, "-m", "emulator.mlflow.server", path, self._cloud.home / "mlflow"],
             env=env,
             cwd=SCRIPTS,
@@ -102,12 +111,17 @@ class Server:
         }
         async with self._told.setdefault(workspace["id"], asyncio.Lock()):
             if names := changes.take(workspace["id"]):
-                jobs = [found for name in names if (found := self._cloud.store.get(f"{workspace['id']}/jobs/{name}"))]
-                told = await asyncio.to_thread(
-                    _request, where, "POST", "/emulator/jobs", json.dumps([_run(job) for job in jobs]).encode(), headers
-                )
-                if told.status != 200:
-                    raise AzureError(500, "MlflowFailed", f"MLflow did not take the jobs: {told.body.decode(errors='replace')[:500]}")
+                try:
+                    jobs = [found for name in names if (found := self._cloud.store.get(f"{workspace['id']}/jobs/{name}"))]
+                    told = await asyncio.to_thread(
+                        _request, where, "POST", "/emulator/jobs", json.dumps([_run(job) for job in jobs]).encode(), headers
+                    )
+                    if told.status != 200:
+                        raise AzureError(500, "MlflowFailed", f"MLflow did not take the jobs: {told.body.decode(errors='replace')[:500]}")
+                except BaseException:
+                    for name in names:  # MLflow has yet to hear of them
+                        changes.mark(workspace["id"], name)
+                    raise
         return await asyncio.to_thread(_request, where, method, path, body, headers)
 
 
