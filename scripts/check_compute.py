@@ -1,6 +1,6 @@
 """Check that what the job runs on is there, fits its file and is ready, and that the quota suffices, before anything is spent.
 
-Compares each compute that the job uses with the workspace, and the cores that job and deployment need with what is left. Changes nothing.
+Compares each compute that the job uses with the workspace, and the cores that it needs with what is left. Warns if a new deployment would find too few. Changes nothing.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _room(name: str, inner: dict[str, Any], needed: int, quota: Quota | None) ->
 
 
 def of_deployment(at: Workspace, size: str, instances: int, quota: Quota | None) -> Iterator[Refusal]:
-    """What keeps a new deployment from being made in this workspace."""
+    """What keeps a new deployment from ever being made in this workspace; a warning if there is only no room for it now."""
     if quota is None:
         return
     try:
@@ -166,8 +166,9 @@ def of_deployment(at: Workspace, size: str, instances: int, quota: Quota | None)
     if room.holds(wanted):
         ci.say(f"deployment: {instances} x {room.size} reserve {wanted} cores; {room}")
     else:
+        # No refusal: a bundle that is deployed already takes no more room. deploy_online checks again before it makes anything.
         why = f"{instances} x {size} reserve {wanted} cores (a fifth more instances than asked), and {room}"
-        yield Refusal(f"The quota does not suffice for a deployment in workspace {at.name}", why, QUOTA_FIX)
+        ci.warning(f"The quota does not suffice for a new deployment in workspace {at.name}: {why}. Fix: {QUOTA_FIX}.")
 
 
 if __name__ == "__main__":

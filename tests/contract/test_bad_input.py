@@ -39,7 +39,7 @@ CASES = {
     ],
     "over quota": [
         f"{PREPARE}::test_quota_that_does_not_suffice_for_the_job",
-        f"{PREPARE}::test_quota_that_does_not_suffice_for_the_deployment",
+        f"{PREPARE}::test_quota_that_does_not_suffice_for_a_new_deployment_is_a_warning",
         f"{DEPLOY}::test_too_little_quota_is_told_before_anything_is_made",
     ],
     "a scoring script with a syntax error": [
