@@ -204,6 +204,14 @@ def test_an_output_that_is_read_is_one_that_the_verb_writes(name: str, job: dict
         assert output in _docs.outputs(verb)
 
 
+@pytest.mark.parametrize(("name", "job"), jobs(list(JOURNEYS.values())))
+def test_no_two_jobs_of_a_run_keep_evidence_under_one_name(name: str, job: dict[str, Any]) -> None:
+    """A caller may call a journey for two projects, or again at a second attempt; the name of an artifact is taken once in a run."""
+    for step in job["steps"]:
+        if str(step.get("uses", "")).startswith("actions/upload-artifact@"):
+            assert step["with"]["name"].endswith("-${{ github.run_attempt }}-${{ job.check_run_id }}")
+
+
 def test_two_jobs_that_deploy_differ_only_where_they_mean_to() -> None:
     """promote repeats the steps of deploy, so that the token names promote.yml; they must not drift apart."""
     deploy, production = load(JOURNEYS["deploy"])["jobs"]["deploy"], load(JOURNEYS["promote"])["jobs"]["production"]
@@ -212,8 +220,8 @@ def test_two_jobs_that_deploy_differ_only_where_they_mean_to() -> None:
         "${{ inputs.prod_environment }}": "${{ inputs.environment }}",
         "endpoint-${{ inputs.project }}-${{ inputs.prod_workspace }}": "endpoint-${{ inputs.project }}-${{ inputs.workspace }}",
         "registry": "${{ inputs.bundle_from }}",
-        "evidence-production-${{ inputs.prod_workspace }}-${{ github.run_attempt }}": (
-            "evidence-deploy-${{ inputs.workspace }}-${{ github.run_attempt }}"
+        "evidence-production-${{ inputs.prod_workspace }}-${{ github.run_attempt }}-${{ job.check_run_id }}": (
+            "evidence-deploy-${{ inputs.workspace }}-${{ github.run_attempt }}-${{ job.check_run_id }}"
         ),
         "Production": "Deploy",
     }
