@@ -19,6 +19,10 @@ def champion_of(found: registry.Registry, model: str, stage: str) -> Champion | 
     """The version that takes a stage's traffic, with its figures; None before the first release."""
     bundle_id = registry.live(found, model, stage)
     if bundle_id is None:
+        name, _ = bundle.asset(model, "")
+        if found.client.find(f"data/{name}") is not None:
+            why = "right before the first release to it; if there was one, somebody deleted the record"
+            ci.warning(f"Registry {found.name} holds bundles of {model}, and none is recorded as live in {stage}: no champion. That is {why}.")
         return None
     if not bundle_id.startswith("sha256:"):
         raise Refusal(

@@ -50,6 +50,14 @@ def test_a_bundle_reaches_prod_through_the_registry_and_back_comes_the_champion(
     assert "unchanged" in again.out
     assert project.traffic("prod") == {first: 100}
 
+    # Without the record there is no champion, which is not silent.
+    container = project.registry().client.get(f"models/{project.name}")
+    kept = {key: value for key, value in container["properties"]["tags"].items() if key != "live_in_prod"}
+    project.registry().client.put(f"models/{project.name}", {"properties": {"tags": kept}})
+    unmarked = project.run("check_gate", job_name=project.job({"rmse": 50}))
+    assert not unmarked.refusal
+    assert f"holds bundles of {project.name}, and none is recorded as live in prod" in unmarked.err
+
 
 def test_the_two_principals_have_no_right_in_each_others_workspace(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     project.edit(".cloud/workspaces/prod.yml", project.site.clients["prod"], project.site.clients["dev"])
