@@ -430,6 +430,27 @@ class TestRefusals:
         assert where in [detail["target"] for detail in error["details"]]
         assert what in error["message"]
 
+    def test_a_compute_that_cannot_take_the_job_refuses_it(
+        self, emulator: Any, place: dict[str, Any], good: dict[str, Any], send: Any, sign_in: Any
+    ) -> None:
+        def put(properties: dict[str, Any]) -> Any:
+            url = f"https://management.azure.com{place['id']}/jobs/too-big"
+            return send("PUT", url, token=sign_in(), version="2024-04-01", json={"properties": properties})
+
+        answer = put({**good, "resources": {"instanceCount": 1000}})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "JobNodeCountExceedsCoreQuota")
+        spec = {"type": "command", "command": "true", "environment": good["environmentId"]}
+        emulator.arm("PUT", f"{place['id']}/components/big/versions/1", {"properties": {"componentSpec": spec}})
+        node = {"componentId": f"{place['id']}/components/big/versions/1", "resources": {"instance_count": 1000}}
+        pipeline = {"jobType": "Pipeline", "settings": {"default_compute": good["computeId"]}, "jobs": {"a": node}}
+        assert "JobNodeCountExceedsCoreQuota" in put(pipeline).text
+        instance = f"{place['id']}/computes/stopped-one"
+        body = {"computeType": "ComputeInstance", "properties": {"vmSize": "Standard_DS2_v2"}}
+        emulator.arm("PUT", instance, {"location": "westeurope", "properties": body})
+        emulator.arm("POST", f"{instance}/stop")
+        answer = put({**good, "computeId": instance})
+        assert (answer.status_code, "is Stopped and takes no jobs" in answer.text) == (400, True)
+
     def test_a_taken_name_cannot_be_another_job(self, ml: MLClient, emulator: Any, place: dict[str, Any], good: dict[str, Any]) -> None:
         emulator.arm("PUT", f"{place['id']}/jobs/taken", {"properties": good})
         ended(ml, "taken")

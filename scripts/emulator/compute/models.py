@@ -10,7 +10,6 @@ import uuid
 from typing import Any
 
 from emulator.compute.quota import check_compute_quota, node_count, running_jobs, size_of
-from emulator.compute.quota import check_job_quota as check_job_quota
 from emulator.compute.quota import deployment_cores as deployment_cores
 from emulator.compute.quota import quota as quota
 from emulator.compute.quota import usages as usages

@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from emulator.assets import models as assets
+from emulator.compute.quota import check_job_quota
 from emulator.errors import AzureError
 from emulator.jobs import bindings, sampling
 from emulator.jobs.durations import seconds
@@ -49,13 +50,23 @@ def component(cloud: Cloud, workspace_id: str, reference: str) -> Document:
     return spec
 
 
-def check_compute(cloud: Cloud, workspace_id: str, compute: Any, property: str, problems: Problems) -> None:
-    """A compute is named by its id or its name; none, and ``serverless``, mean serverless compute."""
+def check_compute(cloud: Cloud, workspace_id: str, compute: Any, property: str, problems: Problems, instances: Any = 1) -> None:
+    """A compute is named by its id or its name; none, and ``serverless``, mean serverless compute. One that is there must take the job.
+
+    Raises the service's refusal where the quota does not hold so many instances.
+    """
     if not compute or str(compute).lower() == "serverless":
         return
     id = str(compute) if "/" in str(compute) else f"{workspace_id}/computes/{compute}"
-    if not cloud.store.exists(id):
-        problems.add(property, f"Compute with name '{id.rsplit('/', 1)[-1]}' was not found in the workspace.")
+    name, found = id.rsplit("/", 1)[-1], cloud.store.get(id)
+    if found is None:
+        problems.add(property, f"Compute with name '{name}' was not found in the workspace.")
+        return
+    state = (found["properties"].get("properties") or {}).get("state")
+    if found["properties"].get("provisioningState") == "Failed" or state in ("Stopped", "CreateFailed"):
+        problems.add(property, f"Compute with name '{name}' is {state or 'Failed'} and takes no jobs.")
+    elif isinstance(instances, int) and (found["properties"].get("properties") or {}).get("vmSize"):
+        check_job_quota(cloud, found, instances)
 
 
 def _asset(cloud: Cloud, workspace_id: str, reference: Any, kind: str, property: str, problems: Problems) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emulator.errors import AzureError
 from emulator.jobs import bindings
@@ -33,10 +33,21 @@ def check_pipeline(cloud: Cloud, workspace_id: str, properties: Document, proble
         if settings.get(field):
             problems.add(f"Settings.{field}", f"The emulator runs no '{field}' jobs.")
     check_compute(cloud, workspace_id, settings.get("default_compute"), "Settings.default_compute", problems)
-    _nodes(cloud, workspace_id, jobs, set(properties.get("inputs") or {}), set(properties.get("outputs") or {}), problems, "Jobs")
+    _nodes(
+        cloud,
+        workspace_id,
+        jobs,
+        set(properties.get("inputs") or {}),
+        set(properties.get("outputs") or {}),
+        problems,
+        "Jobs",
+        settings.get("default_compute"),
+    )
 
 
-def _nodes(cloud: Cloud, workspace_id: str, jobs: Document, inputs: set[str], outputs: set[str], problems: Problems, path: str) -> None:
+def _nodes(
+    cloud: Cloud, workspace_id: str, jobs: Document, inputs: set[str], outputs: set[str], problems: Problems, path: str, default: Any = None
+) -> None:
     specs: dict[str, Document] = {}
     for name, node in jobs.items():
         where = f"{path}.{name}"
@@ -44,7 +55,9 @@ def _nodes(cloud: Cloud, workspace_id: str, jobs: Document, inputs: set[str], ou
         if kind not in NODE_TYPES:
             problems.add(where, f"The emulator runs steps of type {', '.join(NODE_TYPES)}, not '{kind}'.")
             continue
-        check_compute(cloud, workspace_id, node.get("computeId") or node.get("compute"), f"{where}.ComputeId", problems)
+        instances = int((node.get("resources") or {}).get("instance_count") or 1)
+        compute = node.get("computeId") or node.get("compute") or (default if instances > 1 else None)
+        check_compute(cloud, workspace_id, compute, f"{where}.ComputeId", problems, instances)
         reference = node.get("componentId") or (node.get("trial") or {}).get("componentId")
         if not reference:
             problems.add(where, "The step names no component.")

@@ -45,7 +45,8 @@ def check(cloud: Cloud, workspace_id: str, name: str, body: Any) -> Document:
         problems.add(
             "ExperimentName", f"Experiment name '{experiment}' is invalid: letters, digits, '-' and '_', starting with a letter or digit."
         )
-    check_compute(cloud, workspace_id, properties.get("computeId"), "ComputeId", problems)
+    instances = (properties.get("resources") or {}).get("instanceCount") or 1
+    check_compute(cloud, workspace_id, properties.get("computeId"), "ComputeId", problems, instances)
     check_inputs(cloud, workspace_id, properties.get("inputs") or {}, problems)
     check_outputs(properties.get("outputs") or {}, problems)
     kinds[kind](cloud, workspace_id, properties, problems)
