@@ -281,6 +281,13 @@ assert "AZURE_CLIENT_SECRET" not in os.environ
         assert "Image build failed" in error.message
         assert "surely-no-package-has-this-name-at-all" in log_of(ml, made.name, "azureml-logs/20_image_build_log.txt")
 
+    def test_the_log_says_what_stands_in_for_the_image(self, ml: MLClient) -> None:
+        for image in ("example.org/own:1", "example.org/own:2"):  # one build for both
+            made = ml.jobs.create_or_update(command(command="true", environment=Environment(image=image), compute="cpu"))
+            assert ended(ml, made.name).status == "Completed"
+            log = log_of(ml, made.name, "system_logs/lifecycler/lifecycler.log")
+            assert f"note: the environment names {image}: images are not pulled or built here" in log
+
     def test_a_missing_input_path_fails_the_job(self, ml: MLClient, environment: Environment) -> None:
         nothing = Input(type="uri_folder", path="azureml://datastores/workspaceblobstore/paths/not/there/")
         made = ml.jobs.create_or_update(command(command="ls ${{inputs.x}}", inputs={"x": nothing}, environment=environment, compute="cpu"))

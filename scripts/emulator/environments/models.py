@@ -66,6 +66,13 @@ async def build(cloud: Cloud, spec: dict[str, Any]) -> Built:
     return await asyncio.shield(_under_way[folder])
 
 
+async def notes_of(spec: dict[str, Any]) -> list[str]:
+    """In what an environment differs from what its specification names. Its build may have been for another with the same content."""
+    recipe = _recipe(spec)
+    await _interpreter(recipe)
+    return recipe.notes
+
+
 _under_way: dict[Path, asyncio.Task[Built]] = {}
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from emulator.assets import models as assets
 from emulator.assets import paths, writing
-from emulator.environments.models import BuildFailed, Built, build
+from emulator.environments.models import BuildFailed, Built, build, notes_of
 from emulator.errors import AzureError
 from emulator.jobs import bindings, logs, models
 from emulator.jobs.durations import seconds
@@ -69,6 +69,8 @@ async def run(cloud: Cloud, document: Document, turns: Turns) -> None:
         models.set_status(cloud, id, "Preparing")
         built, spec = await _environment(cloud, where, name, properties)
         await lifecycle.line(f"environment {properties['environmentId']}: {built.digest}")
+        for note in await notes_of(spec):
+            await lifecycle.line(f"note: {note}")
         models.set_status(cloud, id, "Queued")
         async with turns.turn():
             models.set_status(cloud, id, "Running")
