@@ -152,19 +152,18 @@ def dataplane(workspace: Workspace, credential: TokenCredential, region: str, se
     return Client(f"https://{region}.api.azureml.ms/{service}{workspace.arm_id}", credential, api_version="")
 
 
-def ml_client(workspace: Workspace, credential: TokenCredential, *, registry: bool = False) -> MLClient:
-    """The Azure ML SDK on the workspace, or on its registry. Costs seconds to import: only to load YAML or to upload."""
+def ml_client(workspace: Workspace, credential: TokenCredential) -> MLClient:
+    """The Azure ML SDK on the workspace. Costs seconds to import: only to load YAML or to upload."""
     from azure.ai.ml import MLClient
 
-    where = {"registry_name": workspace.registry_name} if registry else {"workspace_name": workspace.workspace_name}
     return MLClient(
         credential,
         workspace.subscription_id,
         workspace.resource_group,
+        workspace.workspace_name,
         **_RETRIES,
         enable_telemetry=False,
         show_progress=False,
-        **where,
     )
 
 

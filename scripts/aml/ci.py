@@ -53,11 +53,6 @@ def say(text: str = "") -> None:
     print(plain(text), flush=True)
 
 
-def notice(text: str) -> None:
-    """Print something worth seeing on the run's page."""
-    _annotate("notice", text)
-
-
 def warning(text: str, file: Path | str | None = None, line: int = 0, column: int = 0) -> None:
     """Print a warning, at a place in a file if there is one."""
     _annotate("warning", text, file, line, column)
@@ -118,20 +113,6 @@ def add_path(folder: Path) -> None:
         print(f"##vso[task.prependpath]{_azure_devops(str(folder))}", flush=True)
 
 
-def summary(markdown: str) -> None:
-    """Add Markdown to the page of the run; on a person's machine, print it."""
-    if system() == "github":
-        with open(os.environ["GITHUB_STEP_SUMMARY"], "a", encoding="utf-8") as file:
-            file.write(markdown.rstrip("\n") + "\n\n")
-    elif system() == "azure-devops":
-        folder = Path(os.environ.get("AGENT_TEMPDIRECTORY", "."))
-        path = folder / f"summary-{secrets.token_hex(8)}.md"
-        path.write_text(markdown, encoding="utf-8")
-        print(f"##vso[task.uploadsummary]{_azure_devops(str(path))}", flush=True)
-    else:
-        say(markdown)
-
-
 def _append(variable: str, name: str, value: str) -> None:
     delimiter = f"end-{secrets.token_hex(16)}"
     with open(os.environ[variable], "a", encoding="utf-8") as file:
@@ -146,12 +127,12 @@ def _annotate(level: str, text: str, file: Path | str | None = None, line: int =
     if system() == "github":
         properties = ",".join(f"{key}={_github(value, property=True)}" for key, value in place if value)
         print(f"::{level}{' ' + properties if properties else ''}::{_github(message)}", flush=True)
-    elif system() == "azure-devops" and level != "notice":
+    elif system() == "azure-devops":
         names = {"file": "sourcepath", "line": "linenumber", "col": "columnnumber"}
         properties = "".join(f";{names[key]}={_azure_devops(value, property=True)}" for key, value in place if value)
         print(f"##vso[task.logissue type={level}{properties}]{_azure_devops(message)}", flush=True)
     else:
-        print(f"{level}: {message}", file=sys.stdout if level == "notice" else sys.stderr, flush=True)
+        print(f"{level}: {message}", file=sys.stderr, flush=True)
 
 
 def _line(text: str) -> str:

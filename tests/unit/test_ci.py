@@ -106,25 +106,20 @@ def test_annotations_are_one_command_in_one_line(text: str) -> None:
 def test_annotations_name_their_place(github: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ci.error("100% wrong\nsecond line", "a.yml", 3, 4)
     ci.warning("careful")
-    ci.notice("look")
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["::error file=a.yml,line=3,col=4::a.yml:3:4: 100%25 wrong second line", "::warning::careful", "::notice::look"]
+    assert lines == ["::error file=a.yml,line=3,col=4::a.yml:3:4: 100%25 wrong second line", "::warning::careful"]
 
 
 def test_annotations_on_azure_devops(azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ci.error("a; b] %", "x;y.yml", 3, 4)
-    ci.notice("look")
     out, err = capsys.readouterr()
-    assert (
-        out == "##vso[task.logissue type=error;sourcepath=x%3By.yml;linenumber=3;columnnumber=4]x;y.yml:3:4: a; b] %AZP25\nnotice: look\n"
-    )
+    assert out == "##vso[task.logissue type=error;sourcepath=x%3By.yml;linenumber=3;columnnumber=4]x;y.yml:3:4: a; b] %AZP25\n"
     assert err == ""
 
 
 def test_a_person_sees_errors_on_standard_error(person: None, capsys: pytest.CaptureFixture[str]) -> None:
     ci.error("wrong", Path("a.yml"), 3, 4)
-    ci.notice("look")
-    assert capsys.readouterr() == ("notice: look\n", "error: a.yml:3:4: wrong\n")
+    assert capsys.readouterr() == ("", "error: a.yml:3:4: wrong\n")
 
 
 def test_groups(github: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,19 +134,13 @@ def test_masks_hide_every_line_of_a_value(github: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "::add-mask::one%25\n::add-mask::two\n"
 
 
-def test_outputs_and_summary_on_azure_devops(azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_outputs_on_azure_devops(azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ci.output("job_name", "a;b]\n%")
-    ci.summary("# What happened")
     out = capsys.readouterr().out
     assert "##vso[task.setvariable variable=job_name;isOutput=true]a;b]%0A%AZP25\n" in out
-    assert re.search(r"##vso\[task\.uploadsummary\](.*)\n", out)
-    assert [path.read_text() for path in azure_devops.glob("summary-*.md")] == ["# What happened"]
 
 
-def test_summary_and_environment_on_github(github: Path) -> None:
-    ci.summary("# One\n")
-    ci.summary("# Two")
-    assert (github / "GITHUB_STEP_SUMMARY").read_text() == "# One\n\n# Two\n\n"
+def test_the_path_on_github(github: Path) -> None:
     ci.add_path(Path("/x/bin"))
     assert (github / "GITHUB_PATH").read_text() == "/x/bin\n"
 
