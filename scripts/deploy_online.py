@@ -30,7 +30,7 @@ def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, locatio
     found = endpoint.find(client, name)
     said = digest.of_file(at.project / file)
     broken = found is not None and endpoint.broken(found)
-    if found is None or broken and not (endpoint.traffic(found) or endpoint.mirrored(found) or endpoint.deployments(client, name)):
+    if found is None or (broken and not (endpoint.traffic(found) or endpoint.mirrored(found) or endpoint.deployments(client, name))):
         body = endpoint_body(at, name, file, location)
         body["tags"] = {**(body.get("tags") or {}), FILE: said}
         try:
@@ -82,6 +82,12 @@ def deployment_body(at: Workspace, file: str, names: dict[str, str], code: str, 
         loaded.code_configuration.code = code
     body: dict[str, Any] = loaded._to_rest_object(location).as_dict(exclude_readonly=True)
     return body
+
+
+def more_than(found: dict[str, Any], count: int) -> int:
+    """How many instances an existing deployment has if another, larger number is asked for now; or else 0."""
+    has = int((found.get("sku") or {}).get("capacity") or 1)
+    return has if count > has and endpoint.tags(found).get(COUNT, str(count)) != str(count) else 0
 
 
 def adopt(client: Client, path: str, found: dict[str, Any], count: int, bundle_id: str) -> bool:
@@ -170,11 +176,20 @@ def deploy(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     if found is not None and (state := found["properties"].get("provisioningState")) != "Succeeded":
         ci.say(f"deployment {names['deployment']} of an earlier run is {state}. {discard(client, path)}")
         found = deployment.settled(client, path)
+        if found is not None and (state := found["properties"].get("provisioningState")) != "Succeeded":
+            split = endpoint.shown(endpoint.traffic(endpoint.need(client, names["endpoint"])))
+            raise Refusal(
+                f"deployment {names['deployment']} of this bundle is {state}",
+                f"endpoint {names['endpoint']} sends traffic to it ({split}), so it can't be made anew",
+                "take its traffic away, with roll_back if there is an earlier split, then run this again",
+            )
+    standing = 0 if found is None else more_than(found, count)
+    if found is None or standing:
+        quota = deployment.check_quota(Quota(client, at, location).room(size), count, standing)
+        ci.say(quota)
     if found is not None:
         ci.say(f"{'updated' if adopt(client, path, found, count, bundle_id) else 'unchanged'}  deployment {names['deployment']}")
     else:
-        quota = deployment.check_quota(Quota(client, at, location).room(size), count)
-        ci.say(quota)
         scoring = deployment.scoring_files(project, settings["deployment"])
         code = deployment.upload_code(client, project, document, scoring[1]) if scoring else ""
         body = deployment_body(at, settings["deployment"], names, code, location)

@@ -141,10 +141,10 @@ def reserved(size: str, instances: int) -> int:
     return instances if size.lower() in _NO_RESERVE else math.ceil(12 * instances / 10)
 
 
-def check_quota(room: Room, instances: int) -> str:
-    """One line on whether new instances fit the quota. Raises Refusal when they don't."""
-    cores = reserved(room.size, instances) * room.cores
-    says = f"{instances} x {room.size} need {cores} cores, and {room}"
+def check_quota(room: Room, instances: int, standing: int = 0) -> str:
+    """One line on whether so many instances, of which some stand already, fit the quota. Raises Refusal when they don't."""
+    cores = (reserved(room.size, instances) - reserved(room.size, standing)) * room.cores
+    says = f"{instances} x {room.size} need {cores} {'more ' if standing else ''}cores, and {room}"
     if not room.holds(cores):
         why = "Azure reserves a fifth more instances than asked for, to upgrade them"
         raise Refusal(f"the quota does not suffice: {says}", why, FIXES["OutOfQuota"])

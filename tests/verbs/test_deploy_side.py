@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aml import blobs, endpoint
+from aml import blobs, deployment, endpoint
 from aml.command import Refusal
 
 
@@ -108,6 +108,31 @@ def test_too_little_quota_is_told_before_anything_is_made(project: Any) -> None:
     refused = project.run("deploy_online", bundle_id=project.bundle()).refusal
     assert "the quota does not suffice: 49 x Standard_DS3_v2 need 236 cores" in refused
     assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"] == []
+
+
+def test_too_little_quota_for_more_instances_is_told_before_anything_is_scaled(project: Any) -> None:
+    project.append(".cloud/workspaces/dev.yml", "instance_count: 1\n")
+    bundle_id, made = project.deployed()
+    project.edit(".cloud/workspaces/dev.yml", "instance_count: 1", "instance_count: 49")
+    refused = project.run("deploy_online", bundle_id=bundle_id).refusal
+    assert "the quota does not suffice: 49 x Standard_DS3_v2 need 228 more cores" in refused
+    assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments/{made}")["sku"]["capacity"] == 1
+
+
+def test_a_deployment_that_failed_and_has_traffic_is_refused(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle_id, live = project.deployed()
+    project.run("shift_traffic", deployment_name=live)
+    real = deployment.settled
+
+    def failed(client: Any, path: str) -> Any:
+        if found := real(client, path):
+            found["properties"]["provisioningState"] = "Failed"
+        return found
+
+    monkeypatch.setattr(deployment, "settled", failed)
+    refused = project.run("deploy_online", bundle_id=bundle_id).refusal
+    assert f"deployment {live} of this bundle is Failed. endpoint {project.name}-dev sends traffic to it ({live}=100)" in refused
+    assert project.traffic() == {live: 100}
 
 
 def test_a_machine_that_azure_does_not_have(project: Any) -> None:
