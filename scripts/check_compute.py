@@ -1,6 +1,7 @@
 """Check that what the job runs on is there, fits its file and is ready, and that the quota suffices, before anything is spent.
 
-Compares each compute that the job uses with the workspace, and the cores that it needs with what is left. Warns if a new deployment would find too few. Changes nothing.
+Compares each compute that the job uses with the workspace, and the cores that it needs with what is left; warns if a new deployment would
+find too few. Changes nothing.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def champion_of(found: registry.Registry, model: str, stage: str) -> Champion | 
         name, _ = bundle.asset(model, "")
         if found.client.find(f"data/{name}") is not None:
             why = "right before the first release to it; if there was one, somebody deleted the record"
-            ci.warning(f"Registry {found.name} holds bundles of {model}, and none is recorded as live in {stage}: no champion. That is {why}.")
+            ci.warning(f"Registry {found.name} holds bundles of {model}, and none is recorded as live in {stage}. That is {why}.")
         return None
     if not bundle_id.startswith("sha256:"):
         raise Refusal(

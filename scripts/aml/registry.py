@@ -98,12 +98,12 @@ def _open(registry: Registry, kind: str, name: str, version: str, uri: str) -> s
     return str(found["blobReferenceForConsumption"]["credential"]["sasUri"])
 
 
-# What production runs is written where both sides may look: a tag on the model's container in the registry. Production's principal
-# writes it when its traffic has moved (shift_traffic, roll_back) and dev's reads it (check_gate), so neither needs a right in the
-# other's workspace. The tag holds only a bundle id. The figures come out of that bundle, whose digest is its name, so whoever can write
-# a tag can point at another release but can't make figures up. Whoever can delete it opens the champion rule, which then compares with
-# nothing, as before the first release; check_gate warns of that once the registry holds bundles of the model. The tag sits on the container and not on versions because one write must
-# move it: there is never a moment with two champions or none.
+# What production runs is written where both sides may look: a tag on the model's container in the registry. Production's principal writes
+# it when its traffic has moved (shift_traffic, roll_back) and dev's reads it (check_gate), so neither needs a right in the other's
+# workspace. The tag holds only a bundle id. The figures come out of that bundle, whose digest is its name, so whoever can write a tag can
+# point at another release but can't make figures up. Whoever can delete it opens the champion rule, which then compares with nothing, as
+# before the first release; check_gate warns of that once the registry holds bundles of the model. The tag sits on the container and not
+# on versions because one write must move it: there is never a moment with two champions or none.
 
 
 def live(registry: Registry, model: str, stage: str) -> str | None:
