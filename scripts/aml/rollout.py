@@ -128,7 +128,9 @@ def roll_out(rollout: Rollout, steps: Sequence[int], pause_seconds: float, check
         except Exception as failed:
             if not rollout.begun:  # no traffic has moved
                 raise error from failed
-            what = f"the rollout of {rollout.deployment} failed, and the old split {endpoint.shown(rollout.origin)} could not be brought back"
+            what = (
+                f"the rollout of {rollout.deployment} failed, and the old split {endpoint.shown(rollout.origin)} could not be brought back"
+            )
             why = f"{_reason(error)} Endpoint {rollout.name} was last seen at {endpoint.shown(rollout.wrote)}; then: {_reason(failed)}"
             raise Refusal(what, why, f"run roll_back, unless the endpoint shows {endpoint.shown(rollout.origin)} by now") from error
         ci.say(f"restored  traffic: {endpoint.shown(rollout.wrote)}")
