@@ -33,12 +33,7 @@ class Fleet:
         if key not in self._servers:
             if key not in self._starting:
                 self._starting[key] = asyncio.ensure_future(self._bring_back(key, bring_back))
-            starting = self._starting[key]
-            try:
-                return await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                if not starting.cancelled() or key not in self._servers:
-                    raise
+            return await asyncio.shield(self._starting[key])
         return self._servers[key]
 
     async def _bring_back(self, key: str, bring_back: Callable[[], Awaitable[Server]]) -> Server:
@@ -46,17 +41,12 @@ class Fleet:
             self._servers[key] = await bring_back()
             return self._servers[key]
         finally:
-            self._starting.pop(key, None)
+            del self._starting[key]
 
     async def replace(self, id: str, server: Server) -> None:
         """From now on this server answers; the one before ends when it has answered what it has."""
-        key = id.lower()
-        starting = self._starting.pop(key, None)
-        before = self._servers.get(key)
-        self._servers[key] = server
-        if starting:  # what is being brought back is older
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        before = self._servers.get(id.lower())
+        self._servers[id.lower()] = server
         if before:
             await before.retire()
 
