@@ -302,7 +302,7 @@ def _text(said: dict[str, Any]) -> str:
     if said.get("command") in ("error", "warning", "notice"):
         place = said.get("kvPairs") or {}
         at = ":".join(place[key] for key in ("file", "line", "col") if place.get(key))
-        return f"{said['command']}: {at + ': ' if at else ''}{said['arg']}"
+        return f"{said['command']}: {said['arg'] if said['arg'].startswith(at) else f'{at}: ' + said['arg']}"
     return str(said["arg"]) if said.get("command") == "group" else ""
 
 

@@ -123,6 +123,15 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         running.stop()
 
 
+@pytest.fixture(autouse=True)
+def _no_experiment_of_another_test() -> Iterator[None]:
+    """MLflow keeps the experiment that was set last, in the environment and in itself."""
+    yield
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    if fluent := sys.modules.get("mlflow.tracking.fluent"):
+        fluent._active_experiment_id = None
+
+
 @pytest.fixture
 def azure(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """The emulator, with this process's own environment set so that clients in it take it for Azure; faults are cleared at the end."""

@@ -15,6 +15,7 @@ from azure.mgmt.machinelearningservices import MachineLearningServicesMgmtClient
 from azure.mgmt.machinelearningservices import models as rest
 
 from emulator.compute import models
+from emulator.compute.quota import check_job_quota
 from emulator.core import SUBSCRIPTION, Cloud
 from emulator.errors import AzureError
 
@@ -143,7 +144,7 @@ class TestClusters:
         with pytest.raises(
             AzureError, match="quota of 6 and is less than the requested job node count of 2 which maps to 8 vCPUs"
         ) as error:
-            models.check_job_quota(cloud, cluster, 2)
+            check_job_quota(cloud, cluster, 2)
         assert error.value.code == "JobNodeCountExceedsCoreQuota"
 
     @pytest.mark.parametrize(

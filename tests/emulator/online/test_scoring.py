@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -171,12 +172,16 @@ def test_more_instances_take_more_at_once_and_a_slow_script_is_a_408(served: Any
         assert served.deploy(NAME, "blue", found)["status"] == "Succeeded"
 
 
+PACE = 0.005  # seconds between calls: an endpoint takes no more than 500 a second
+
+
 def test_a_server_that_was_killed_comes_back(served: Any, key: str) -> None:
     dying = served.score(NAME, {"die": True}, key, "green")
     assert dying.status_code == 424
     assert dying.headers["ms-azureml-model-error-reason"] == "model_not_ready"
     while (answer := served.score(NAME, {}, key, "green")).status_code == 424:
         assert answer.headers["ms-azureml-model-error-reason"] == "model_not_ready"
+        time.sleep(PACE)
     assert answer.json()["who"] == "green"
     assert "ended with exit code" in served.logs(NAME, "green")
 
@@ -189,6 +194,7 @@ def test_an_update_swaps_the_server_and_a_failed_one_leaves_it(served: Any, key:
         statuses = set()
         while not update.done():
             statuses.add(served.score(NAME, {}, key, "green").status_code)
+            time.sleep(PACE)
     assert update.result()["status"] == "Succeeded"
     assert statuses == {200}
     assert served.score(NAME, {}, key, "green").json()["who"] == "greener"
