@@ -33,7 +33,12 @@ class Fleet:
         if key not in self._servers:
             if key not in self._starting:
                 self._starting[key] = asyncio.ensure_future(self._bring_back(key, bring_back))
-            return await asyncio.shield(self._starting[key])
+            starting = self._starting[key]
+            try:
+                return await asyncio.shield(starting)
+            except asyncio.CancelledError:
+                if not starting.cancelled() or key not in self._servers:
+                    raise
         return self._servers[key]
 
     async def _bring_back(self, key: str, bring_back: Callable[[], Awaitable[Server]]) -> Server:
@@ -41,12 +46,17 @@ class Fleet:
             self._servers[key] = await bring_back()
             return self._servers[key]
         finally:
-            del self._starting[key]
+            self._starting.pop(key, None)
 
     async def replace(self, id: str, server: Server) -> None:
         """From now on this server answers; the one before ends when it has answered what it has."""
-        before = self._servers.get(id.lower())
-        self._servers[id.lower()] = server
+        key = id.lower()
+        starting = self._starting.pop(key, None)
+        before = self._servers.get(key)
+        self._servers[key] = server
+        if starting:  # what is being brought back is older
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
         if before:
             await before.retire()
 

@@ -43,9 +43,9 @@ async def apply(cloud: Cloud, deployment: Document) -> None:
         _check_quota(cloud, deployment)
         if not scales:
             await _new_revision(cloud, deployment)
-        fleet(cloud).limit(id, container.limits(deployment))
-        deployment["properties"]["provisioningState"] = "Succeeded"
-        cloud.store.put(id, "online_deployment", deployment)
+        else:
+            fleet(cloud).limit(id, container.limits(deployment))
+            _succeed(cloud, deployment)
     except asyncio.CancelledError:
         if id.lower() not in _overridden:
             raise  # the emulator stops; settle() decides at the next start
@@ -99,6 +99,11 @@ async def remove(cloud: Cloud, id: str) -> None:
     cloud.store.delete_under(id)
 
 
+def _succeed(cloud: Cloud, deployment: Document) -> None:
+    deployment["properties"]["provisioningState"] = "Succeeded"
+    cloud.store.put(deployment["id"], "online_deployment", deployment)
+
+
 async def _new_revision(cloud: Cloud, deployment: Document) -> None:
     id = deployment["id"]
     parent = folder_of(cloud, id)
@@ -113,7 +118,9 @@ async def _new_revision(cloud: Cloud, deployment: Document) -> None:
         await server.start()
     except ContainerError as problem:
         raise failed("ResourceNotReady", str(problem)) from problem
-    cloud.store.put(f"{id}/revision", "online_revision", launch)
+    with cloud.store.transaction():  # a restart brings back the one with the other
+        cloud.store.put(f"{id}/revision", "online_revision", launch)
+        _succeed(cloud, deployment)
     await fleet(cloud).replace(id, server)
     for number in before:
         await asyncio.to_thread(shutil.rmtree, parent / str(number), True)

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from emulator.children import Children
-from emulator.online import serving
+from emulator.online import rollout, serving
+from emulator.online.fleet import Fleet
 from emulator.online.logs import Record
 from emulator.online.serving import ContainerError, Limits, Probe, Server
 
@@ -183,3 +184,46 @@ def test_a_home_that_is_too_deep_for_a_socket_gets_a_folder_elsewhere(tmp_path: 
         assert serving.socket_folder(deep) == folder
     finally:
         folder.rmdir()
+
+
+def test_a_new_server_is_not_replaced_by_an_older_one_that_comes_back() -> None:
+    async def body() -> None:
+        servers, ended = Fleet(), asyncio.Event()
+        new: Any = SimpleNamespace()
+
+        async def bring_back() -> Any:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+        waiting = asyncio.ensure_future(servers.get("/Blue", bring_back))
+        await asyncio.sleep(0.01)
+        await servers.replace("/blue", new)
+        assert ended.is_set()
+        assert await waiting is new
+        assert await servers.get("/blue", bring_back) is new
+
+    asyncio.run(body())
+
+
+def test_a_revision_and_its_deployment_are_written_together(cloud: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment = {"id": "/" + "/".join("abcdefghijkl"), "properties": {"provisioningState": "Updating"}}
+    seen = []
+
+    async def ready(*_: Any) -> Any:
+        return SimpleNamespace(start=ready)
+
+    async def replace(_: Any, id: str, server: Any) -> None:
+        seen.append((cloud.store.get(f"{id}/revision"), cloud.store.need(id)["properties"]["provisioningState"]))
+
+    async def launch(*_: Any) -> Any:
+        return {"folder": "1"}
+
+    monkeypatch.setattr(rollout, "folder_of", lambda cloud, id: cloud.home / "online")
+    monkeypatch.setattr(rollout, "_check_quota", lambda *_: None)
+    monkeypatch.setattr(rollout.container, "prepare", launch)
+    monkeypatch.setattr(rollout.container, "server", ready)
+    monkeypatch.setattr(Fleet, "replace", replace)
+    asyncio.run(rollout.apply(cloud, deployment))
+    assert seen == [({"folder": "1"}, "Succeeded")]
