@@ -121,7 +121,7 @@ class _Composer(yaml.SafeLoader):
         self.file = file
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()
         at = Place(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
         if isinstance(event, yaml.AliasEvent):
             raise Fault(f"Aliases are not supported: *{event.anchor}", at)
