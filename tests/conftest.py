@@ -123,6 +123,16 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def second_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Another one beside it, for tests that compare what became of two."""
+    running = start_emulator(tmp_path_factory.mktemp("second") / "home")
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
 @pytest.fixture(autouse=True)
 def _no_experiment_of_another_test() -> Iterator[None]:
     """MLflow keeps the experiment that was set last, in the environment and in itself."""
