@@ -1,0 +1,371 @@
+"""House rules for the templates of Azure Pipelines, as written; tests/ado/test_house.py holds what they expand to.
+
+The twin of test_workflows.py. What both systems must have in common is in test_parity.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+import _docs
+
+ROOT = Path(__file__).parents[2]
+STAGES = {path.stem: path for path in sorted((ROOT / ".ado" / "stages").glob("*.yml"))}
+STEPS = {path.stem: path for path in sorted((ROOT / ".ado" / "steps").glob("*.yml"))}
+TEMPLATES = [*STAGES.values(), *STEPS.values()]
+CALLERS = sorted((ROOT / "examples").glob("*/.ado/*.yml"))
+WRITES_TRAFFIC = {"deploy_online", "shift_traffic", "roll_back"}
+# exec: the task signals the first process of a cancelled step alone, and a shell does not pass that on to the verb
+COMMAND = re.compile(r'exec python "\$SCRIPTS/(\w+)\.py"')
+SETUP = 'exec python "$PIPELINE_WORKSPACE/catalog/scripts/_setup.py"'
+SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+SIGN_IN = {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)", "AZURE_CLIENT_SECRET": "$(AZURE_CLIENT_SECRET)"}
+KEPT = "and(always(), ne(variables['AML_EVIDENCE'], ''))"
+KEYWORDS = {"deploy", "deployment", "job", "jobs", "stage", "stages", "steps"}
+
+
+class Job(NamedTuple):
+    """A job with the stage that it is in; `signs_in` says whether it is a deployment job."""
+
+    where: str
+    stage: dict[str, Any]
+    job: dict[str, Any]
+    signs_in: bool
+
+    @property
+    def name(self) -> str:
+        return str(self.job["deployment" if self.signs_in else "job"])
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        steps: list[dict[str, Any]] = self.job["strategy"]["runOnce"]["deploy"]["steps"] if self.signs_in else self.job["steps"]
+        return steps
+
+    @property
+    def verbs(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(match[1], step) for step in self.steps if (match := COMMAND.fullmatch(step.get("bash", "")))]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {**self.stage.get("variables", {}), **self.job["variables"]}
+
+
+def load(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return document
+
+
+def parameters(path: Path) -> dict[str, dict[str, Any]]:
+    return {declared["name"]: declared for declared in load(path)["parameters"]}
+
+
+def written() -> Iterator[Job]:
+    for stem, path in STAGES.items():
+        for stage in load(path)["stages"]:
+            for job in stage.get("jobs", []):
+                yield Job(f"{stem}: {stage['stage']}", stage, job, "deployment" in job)
+
+
+JOBS = list(written())
+each_job = pytest.mark.parametrize("job", JOBS, ids=lambda job: job.where)
+each_template = pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+
+
+def nodes(node: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of every map below, with its value."""
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield str(key), value
+        yield from nodes(value)
+    for item in node if isinstance(node, list) else ():
+        yield from nodes(item)
+
+
+def test_the_journeys_are_those_of_the_documentation() -> None:
+    assert set(STAGES) == set(_docs.JOURNEYS)
+    assert set(STEPS) == {"setup", "evidence"}
+    assert CALLERS
+
+
+@pytest.mark.parametrize("journey", STAGES)
+def test_a_journey_begins_with_the_sentences_of_its_twin(journey: str) -> None:
+    twin = ROOT / ".github" / "workflows" / f"{journey}.yml"
+    mine, other = (path.read_text(encoding="utf-8").splitlines() for path in (STAGES[journey], twin))
+    assert list(takewhile(lambda line: line.startswith("#"), mine)) == list(takewhile(lambda line: line.startswith("#"), other))
+
+
+@each_template
+def test_a_template_can_be_extended_and_included(path: Path) -> None:
+    """Whatever else it said (resources, variables, a trigger) an include would refuse, or an extending pipeline would lose."""
+    assert list(load(path)) == ["parameters", "stages" if path.stem in STAGES else "steps"]
+
+
+@each_template
+def test_a_parameter_says_name_display_name_type_default_in_that_order(path: Path) -> None:
+    for declared in load(path)["parameters"]:
+        name = declared["name"]
+        assert SNAKE.fullmatch(name), name
+        form = ["name", "displayName", "type", "default", "values"]
+        assert list(declared) in (form[:3], form[:4], form), name
+        assert re.fullmatch(r"[A-Z].*\.", declared["displayName"]), name
+        kinds = {"string": str, "boolean": bool, "number": int, "object": list}
+        assert isinstance(declared.get("default", kinds[declared["type"]]()), kinds[declared["type"]]), name
+        assert "values" not in declared or declared["default"] in declared["values"], name
+
+
+def test_equal_parameters_mean_the_same_in_every_journey() -> None:
+    """The same name has the same type everywhere, and a limit aside, the same default wherever it has one."""
+    seen: dict[str, tuple[str, Any]] = {}
+    different = {"time_limit_minutes", "workspace", "environment", "service_connection"}  # train waits longer; rollback is for production
+    for journey, path in STAGES.items():
+        for name, declared in parameters(path).items():
+            known = seen.setdefault(name, (declared["type"], declared.get("default")))
+            assert declared["type"] == known[0], (journey, name)
+            assert name in different or declared.get("default") == known[1], (journey, name)
+
+
+@each_template
+def test_every_parameter_is_used_and_every_used_one_is_declared(path: Path) -> None:
+    body = path.read_text(encoding="utf-8").split("\nst", 1)[1]
+    assert set(re.findall(r"parameters\.(\w+)", body)) == set(parameters(path))
+
+
+@each_template
+def test_a_value_travels_by_environment_and_no_failure_goes_unseen(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert "continueOnError" not in text
+    assert "task.setvariable" not in text
+    for key, value in nodes(load(path)):
+        if key in ("bash", "script", "inlineScript"):
+            assert COMMAND.fullmatch(value) or value == SETUP, value
+        if key == "condition":
+            assert value == KEPT, "YAML has no logic"
+        if key.startswith("${{"):
+            assert re.fullmatch(r"\$\{\{ (if (eq\(parameters\.\w+, ''\)|gt\(length\(parameters\.\w+\), 0\))|else) \}\}", key), key
+        assert key not in ("script", "powershell", "pwsh", "group", "container", "services"), key
+
+
+@each_template
+def test_a_connection_is_chosen_before_the_run_by_a_parameter(path: Path) -> None:
+    """A check of the connection looks at the pipeline as it is before the run; a variable could be anything by then."""
+    for key, value in nodes(load(path)):
+        if key == "azureSubscription" or key.endswith("service_connection"):
+            assert re.fullmatch(r"\$\{\{ parameters\.\w*service_connection \}\}", value), value
+    for name, declared in parameters(path).items():
+        assert "$(" not in str(declared.get("default", "")), name
+
+
+@each_template
+def test_a_macro_reads_what_the_job_itself_has(path: Path) -> None:
+    ours = {"System.AccessToken", "AZURE_CLIENT_SECRET", "AML_EVIDENCE", "System.StageAttempt", "System.JobAttempt"}
+    for name in re.findall(r"\$\(([^)]*)\)", path.read_text(encoding="utf-8")):
+        assert name in ours or re.fullmatch(r"\w+\.\w+", name), name
+
+
+def test_setup_checks_out_by_path_and_names_the_connection_once() -> None:
+    first, second, python, plain, connected = load(STEPS["setup"])["steps"]
+    assert (first["checkout"], first["path"]) == ("self", "s"), "the default working directory, to which AML_PROJECT is relative"
+    assert (second["checkout"], second["path"]) == ("catalog", "catalog")
+    for step in (first, second):
+        assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (True, 1, False)
+    assert python["task"] == "UsePythonVersion@0"
+    assert plain == {"${{ if eq(parameters.service_connection, '') }}": [{"bash": SETUP, "displayName": "Set up"}]}
+    (task,) = connected["${{ else }}"]
+    assert task["task"] == "AzureCLI@2"
+    assert task["inputs"] == {
+        "azureSubscription": "${{ parameters.service_connection }}",
+        "scriptType": "bash",
+        "scriptLocation": "inlineScript",
+        "inlineScript": SETUP,
+        "addSpnToEnvironment": True,
+    }
+    assert sum(key == "azureSubscription" for path in TEMPLATES for key, _ in nodes(load(path))) == 1
+
+
+def test_evidence_is_kept_whatever_happened_and_under_one_name_an_attempt() -> None:
+    """The name of an artifact is taken once in a run, and a stage that is run again is the same run."""
+    publish, results = load(STEPS["evidence"])["steps"]
+    assert publish["publish"] == "$(AML_EVIDENCE)"
+    assert publish["artifact"] == "evidence-${{ parameters.job }}-${{ parameters.workspace }}-$(System.StageAttempt)-$(System.JobAttempt)"
+    assert publish["condition"] == results["condition"] == KEPT
+    assert results["task"] == "PublishTestResults@2"
+    assert (results["inputs"]["testResultsFormat"], results["inputs"]["testResultsFiles"]) == ("JUnit", "$(AML_EVIDENCE)/*.junit.xml")
+    named = [step["parameters"]["job"] for job in JOBS for step in job.steps if step.get("template") == "../steps/evidence.yml"]
+    assert len(named) == len(set(named)) == sum(job.signs_in for job in JOBS)
+
+
+def test_no_two_stages_and_no_two_jobs_have_one_name() -> None:
+    """release has all of them in one pipeline but rollback, which a caller may add."""
+    stages, names = [str(job.stage["stage"]) for job in JOBS], [job.name for job in JOBS]
+    assert len(stages) == len(set(stages))
+    assert len(names) == len(set(names))
+    assert not KEYWORDS & set(names)
+    assert all(SNAKE.fullmatch(name) for name in stages + names)
+
+
+@each_job
+def test_a_job_has_a_title_a_limit_and_a_pool_that_the_caller_chooses(job: Job) -> None:
+    assert job.stage["displayName"] == job.job["displayName"]
+    assert isinstance(job.job["timeoutInMinutes"], int) or job.job["timeoutInMinutes"] == "${{ parameters.time_limit_minutes }}"
+    assert job.job["pool"] == {
+        "${{ if eq(parameters.pool, '') }}": {"vmImage": "${{ parameters.runner }}"},
+        "${{ else }}": {"name": "${{ parameters.pool }}"},
+    }
+    assert all("displayName" in step for step in job.steps if "template" not in step and "download" not in step)
+
+
+@each_job
+def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> None:
+    before, after = job.steps[: -len(job.verbs) - 1], job.steps[-1]
+    steps = job.steps[1:-1]
+    if job.signs_in:
+        assert before[0] == {"download": "none"}
+        assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}]
+        assert set(before[1]["parameters"]) == {"service_connection"}
+        assert after["template"] == "../steps/evidence.yml"
+        workspace = job.job["variables"]["AML_WORKSPACE"]
+        assert after["parameters"] == {"job": str(job.stage["stage"]), "workspace": workspace}
+        steps = job.steps[2:-1]
+    else:
+        assert job.steps[0] == {"template": "../steps/setup.yml"}
+        steps = job.steps[1:]
+    assert [step for _, step in job.verbs] == steps
+    for verb, step in job.verbs:
+        assert step["displayName"] == verb.replace("_", " ").capitalize()
+        assert step.get("name", verb) == verb
+        assert list(step) == [key for key in ("bash", "name", "displayName", "env") if key in step]
+
+
+@each_job
+def test_only_a_job_of_an_environment_signs_in(job: Job) -> None:
+    """Its approvals and checks are then asked before a token can be."""
+    assert job.signs_in == ("environment" in job.job)
+    assert job.signs_in == ([verb for verb, _ in job.verbs] != ["validate_project"])
+    assert not job.signs_in or re.fullmatch(r"\$\{\{ parameters\.\w*environment \}\}", job.job["environment"])
+    for verb, step in job.verbs:
+        env = step.get("env", {})
+        assert {name: env.get(name) for name in SIGN_IN} == (SIGN_IN if job.signs_in else dict.fromkeys(SIGN_IN)), verb
+    side = str(job.job["environment"]).partition("environment")[0] if job.signs_in else ""
+    assert not job.signs_in or side in job.steps[1]["parameters"]["service_connection"]
+    assert not job.signs_in or side in job.job["variables"]["AML_WORKSPACE"]
+
+
+def test_validation_has_no_credential() -> None:
+    """It runs on pull requests, of forks too."""
+    text = STAGES["validate"].read_text(encoding="utf-8").lower()
+    for word in ("accesstoken", "secret", "environment", "connection"):
+        assert word not in text
+
+
+@each_job
+def test_writers_of_an_endpoint_queue_and_are_not_cut_off(job: Job) -> None:
+    """An exclusive lock cancels all but the newest of the runs that wait, unless their stages say sequential."""
+    assert job.stage.get("lockBehavior") == ("sequential" if job.signs_in else None)
+    text = STAGES[job.where.partition(":")[0]].read_text(encoding="utf-8")
+    reasons = re.findall(r"lockBehavior: sequential # (.+)", text)
+    assert len(reasons) == text.count("lockBehavior")
+    if WRITES_TRAFFIC & {verb for verb, _ in job.verbs}:
+        assert any(reason.startswith("one writer for each endpoint") for reason in reasons)
+
+
+@each_job
+def test_a_stage_waits_for_the_stages_that_the_caller_names(job: Job) -> None:
+    asked = {"${{ if gt(length(parameters.depends_on), 0) }}": {"dependsOn": "${{ parameters.depends_on }}"}}
+    before = {key: value for key, value in job.stage.items() if "dependsOn" in str(value) or key == "dependsOn"}
+    assert before in (asked, {"dependsOn": ["share", "${{ parameters.depends_on }}"]})
+
+
+def test_every_verb_is_run_by_a_journey() -> None:
+    assert {verb for job in JOBS for verb, _ in job.verbs} == {path.stem for path in (ROOT / "scripts").glob("[!_]*.py")}
+
+
+@each_job
+def test_a_verb_gets_the_variables_it_knows_and_needs(job: Job) -> None:
+    for verb, step in job.verbs:
+        flags = {f"AML_{flag.option_strings[0][2:].replace('-', '_').upper()}": flag for flag in _docs.verb(verb).flags}
+        own, shared = set(step.get("env", {})) - set(SIGN_IN), set(job.variables)
+        assert own <= set(flags), f"{verb} knows no {own - set(flags)}"
+        assert own.isdisjoint(shared), f"{verb} is told {own & shared} twice"
+        assert shared - {"AML_WORKSPACE", "AML_BUNDLE_ID"} <= set(flags), f"{verb} knows no {shared - set(flags)}"
+        assert {variable for variable, flag in flags.items() if flag.required} <= own | shared, verb
+
+
+@each_job
+def test_an_output_that_is_read_is_one_that_an_earlier_step_writes(job: Job) -> None:
+    named: set[str] = set()
+    for verb, step in job.verbs:
+        for read, output in re.findall(r"\$\((\w+)\.(\w+)\)", str({**step.get("env", {}), "SYSTEM_ACCESSTOKEN": ""})):
+            assert read in named, f"{verb} reads {read} before it ran"
+            assert output in _docs.outputs(read)
+        if "name" in step:
+            assert _docs.outputs(verb), f"{verb} has a name and no outputs"
+            named.add(verb)
+
+
+def test_release_passes_on_what_it_was_told() -> None:
+    """Nothing falls back to a default of the included journey while release knows the value."""
+    release = parameters(STAGES["release"])
+    included = [(stage["template"].removesuffix(".yml"), stage["parameters"]) for stage in load(STAGES["release"])["stages"]]
+    assert [name for name, _ in included] == ["validate", "train", "deploy", "promote"]
+    before: list[str] = []
+    for name, given in included:
+        known = parameters(STAGES[name])
+        assert set(given) <= set(known), name
+        assert set(known) - set(given) <= {"bundle_from"}, name  # a bundle is where it was sealed until it is shared
+        assert list(given) == [parameter for parameter in known if parameter in given], "in the order of the template"
+        for parameter, value in given.items():
+            if parameter == "bundle_id":
+                assert value == "$[ stageDependencies.train.train.outputs['train.seal_bundle.bundle_id'] ]"
+                assert "train" in given["depends_on"], "an output is read of a stage that this one depends on"
+            elif parameter == "depends_on":
+                assert value == (before or "${{ parameters.depends_on }}")
+            else:
+                asked = parameter if parameter in release else f"dev_{parameter}"
+                assert value == f"${{{{ parameters.{asked} }}}}", (name, parameter)
+        before = {"validate": ["validate"], "train": ["train"], "deploy": ["train", "deploy"]}.get(name, [])
+
+
+def test_two_jobs_that_deploy_differ_only_where_they_mean_to() -> None:
+    """promote repeats the steps of deploy, as on GitHub; they must not drift apart."""
+    by_stage = {str(job.stage["stage"]): job for job in JOBS}
+    meant = {
+        "${{ parameters.prod_workspace }}": "${{ parameters.workspace }}",
+        "${{ parameters.prod_environment }}": "${{ parameters.environment }}",
+        "${{ parameters.prod_service_connection }}": "${{ parameters.service_connection }}",
+        "registry": "${{ parameters.bundle_from }}",
+        "Production": "Deploy",
+    }
+
+    def translated(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: translated(value) for key, value in node.items()}
+        if isinstance(node, list):
+            return [translated(value) for value in node]
+        return meant.get(node, node) if isinstance(node, str) else node
+
+    deploy, production = by_stage["deploy"], by_stage["production"]
+    names = {"deployment": deploy.job["deployment"]}
+    made = {**translated(production.job), **names}
+    made["strategy"]["runOnce"]["deploy"]["steps"][-1]["parameters"]["job"] = "deploy"
+    assert made == deploy.job
+    assert production.stage["variables"] == deploy.stage["variables"]
+
+
+@pytest.mark.parametrize("path", CALLERS, ids=lambda path: f"{path.parents[1].name}: {path.stem}")
+def test_a_caller_extends_a_journey_of_the_catalog_at_a_tag(path: Path) -> None:
+    document = load(path)
+    (catalog,) = document["resources"]["repositories"]
+    assert (catalog["repository"], catalog["type"], catalog["name"]) == ("catalog", "git", "mlops/azureml-catalog")
+    assert re.fullmatch(r"refs/tags/v\d+(\.\d+\.\d+)?", catalog["ref"])
+    match = re.fullmatch(r"\.ado/stages/(\w+)\.yml@catalog", document["extends"]["template"])
+    assert match
+    known = parameters(STAGES[match[1]])
+    given = document["extends"].get("parameters", {})
+    assert set(given) <= set(known)
+    assert {name for name, declared in known.items() if "default" not in declared} <= set(given)
