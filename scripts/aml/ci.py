@@ -1,6 +1,9 @@
 """How a CI system prints, masks, groups and passes values on: the only file that knows GitHub from Azure DevOps.
 
-Sources: "Workflow commands for GitHub Actions" (docs.github.com) and "Logging commands" (learn.microsoft.com/azure/devops).
+Sources: "Workflow commands for GitHub Actions" (docs.github.com) and "Logging commands" (learn.microsoft.com/azure/devops); for what
+the latter leaves open, microsoft/azure-pipelines-agent: Command.cs finds `##vso[` anywhere in a line and ends a command's head at the
+first `]`; CommandStringConvertor.cs decodes %3B, %0D, %0A, %5D and last %AZP25 (unless the job turns that off with DECODE_PERCENTS), in
+properties and message alike; TaskCommandExtension.cs obeys.
 Text that others wrote (job logs, names, error messages) reaches the log only through this module, which takes the commands out of it.
 """
 
@@ -10,13 +13,16 @@ import os
 import re
 import secrets
 import sys
+import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # A runner reads a command anywhere in a line (##[...] and ##vso[...]) or at its start (::...::).
 _COMMAND = re.compile(r"##(?=\[|vso\[)", re.IGNORECASE)
-_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MACRO = re.compile(r"\s*\$\(([^()]+)\)\s*")
 
 
 def system() -> str:
@@ -33,13 +39,41 @@ def run_url() -> str:
         return f"{server}/{repository}/actions/runs/{run}"
     if system() == "azure-devops":
         collection, project, run = (os.environ.get(name, "") for name in ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID"))
-        return f"{collection}{project}/_build/results?buildId={run}"
+        # A project's name may have spaces and letters of any alphabet.
+        return f"{collection.rstrip('/')}/{urllib.parse.quote(project, safe='')}/_build/results?buildId={run}"
     return ""
 
 
 def branch() -> str:
-    """The branch or tag that the run is for, or ''."""
-    return os.environ.get({"github": "GITHUB_REF_NAME", "azure-devops": "BUILD_SOURCEBRANCHNAME"}.get(system(), ""), "")
+    """The branch or tag that the run is for, whole (`users/x/main`), or ''; for a pull request the branch that it comes from.
+
+    Not BUILD_SOURCEBRANCHNAME, which is only what follows the last slash. Sources: "Predefined variables", Build.SourceBranch and
+    System.PullRequest.SourceBranch (learn.microsoft.com/azure/devops); "Variables reference", GITHUB_REF_NAME (docs.github.com).
+    """
+    env = os.environ
+    if system() == "github":
+        ref = env.get("GITHUB_REF_NAME", "")
+        return env.get("GITHUB_HEAD_REF") or ref if re.fullmatch(r"\d+/merge", ref) else ref
+    if system() == "azure-devops":
+        ref = env.get("BUILD_SOURCEBRANCH", "")
+        ref = env.get("SYSTEM_PULLREQUEST_SOURCEBRANCH") or ref if ref.startswith("refs/pull/") else ref
+        return re.sub(r"^refs/(heads|tags)/", "", ref)
+    return ""
+
+
+def setting(name: str) -> str:
+    """An environment variable; '' if it is not set, or is a macro that Azure DevOps could not resolve (see `unresolved`)."""
+    return "" if unresolved(name) else os.environ.get(name, "")
+
+
+def unresolved(name: str) -> str:
+    """The pipeline variable that an environment variable should have come from, if the pipeline has none of that name; or else ''.
+
+    The agent leaves `$(NAME)` as it is if there is no variable NAME; one that is empty counts as there. Source:
+    microsoft/azure-pipelines-agent, VarUtil.cs, ExpandValues.
+    """
+    found = _MACRO.fullmatch(os.environ.get(name, "")) if system() == "azure-devops" else None
+    return found[1] if found else ""
 
 
 def plain(text: str) -> str:
@@ -95,13 +129,23 @@ def output(name: str, value: str) -> None:
     say(f"{name}: {value}")
 
 
-def export(name: str, value: str) -> None:
-    """Set an environment variable for the later steps of the job."""
+def export(name: str, value: str, *, secret: bool = False) -> None:
+    """Set an environment variable for the later steps of the job.
+
+    A secret is masked and never printed; on Azure DevOps a later step sees it only if its `env` maps `$(NAME)`. Raises ValueError for a
+    secret of several lines: the agent would refuse it, and print it while doing so (TaskCommandExtension.cs, WorkerCommandManager.cs).
+    """
+    if secret and re.search(r"[\r\n]", value):
+        raise ValueError(f"the secret {name} has several lines")
     if system() == "github":
+        if secret:
+            mask(value)
         _append("GITHUB_ENV", name, value)
     elif system() == "azure-devops":
-        print(f"##vso[task.setvariable variable={name}]{_azure_devops(value)}", flush=True)
-    say(f"{name}: {value}")
+        kind = ";issecret=true" if secret else ""
+        print(f"##vso[task.setvariable variable={name}{kind}]{_azure_devops(value)}", flush=True)
+    if not secret:
+        say(f"{name}: {value}")
 
 
 def add_path(folder: Path) -> None:
@@ -111,6 +155,22 @@ def add_path(folder: Path) -> None:
             file.write(f"{folder}\n")
     elif system() == "azure-devops":
         print(f"##vso[task.prependpath]{_azure_devops(str(folder))}", flush=True)
+
+
+def summary(markdown: str, name: str) -> None:
+    """Add a section to the page of the run. What others wrote in it must be escaped already.
+
+    `name` is ours: Azure DevOps shows it as the section's title, and uploads the file once the step has gone on, so it stays until the
+    job's end. Source: microsoft/azure-pipelines-agent, TaskCommandExtension.cs, TaskUploadSummaryCommand, and JobRunner.cs.
+    """
+    if system() == "github" and (path := os.environ.get("GITHUB_STEP_SUMMARY")):
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(f"{markdown.rstrip()}\n\n")
+    elif system() == "azure-devops":
+        folder = tempfile.mkdtemp(prefix="summary-", dir=os.environ.get("AGENT_TEMPDIRECTORY"))
+        written = Path(folder) / f"{name}.md"
+        written.write_text(f"{markdown.rstrip()}\n", encoding="utf-8")
+        print(f"##vso[task.uploadsummary]{_azure_devops(str(written))}", flush=True)
 
 
 def _append(variable: str, name: str, value: str) -> None:
@@ -123,14 +183,15 @@ def _annotate(level: str, text: str, file: Path | str | None = None, line: int =
     # One line always: a later line would stand in the log without its level, and could forge another message.
     place = [("file", _line(str(file)) if file else ""), ("line", str(line or "")), ("col", str(column or ""))]
     at = ":".join(value for _, value in place if value)
-    message = f"{at}: {_line(text)}" if at else _line(text)  # a runner's log shows no properties
+    message = f"{at}: {_line(text)}" if at else _line(text)  # GitHub's log and a person's terminal show no properties
     if system() == "github":
         properties = ",".join(f"{key}={_github(value, property=True)}" for key, value in place if value)
         print(f"::{level}{' ' + properties if properties else ''}::{_github(message)}", flush=True)
     elif system() == "azure-devops":
         names = {"file": "sourcepath", "line": "linenumber", "col": "columnnumber"}
         properties = "".join(f";{names[key]}={_azure_devops(value, property=True)}" for key, value in place if value)
-        print(f"##vso[task.logissue type={level}{properties}]{_azure_devops(message)}", flush=True)
+        # The agent itself puts the place before the message: path(line,column).
+        print(f"##vso[task.logissue type={level}{properties}]{_azure_devops(_line(text))}", flush=True)
     else:
         print(f"{level}: {message}", file=sys.stderr, flush=True)
 

@@ -113,7 +113,7 @@ def test_annotations_name_their_place(github: Path, capsys: pytest.CaptureFixtur
 def test_annotations_on_azure_devops(azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ci.error("a; b] %", "x;y.yml", 3, 4)
     out, err = capsys.readouterr()
-    assert out == "##vso[task.logissue type=error;sourcepath=x%3By.yml;linenumber=3;columnnumber=4]x;y.yml:3:4: a; b] %AZP25\n"
+    assert out == "##vso[task.logissue type=error;sourcepath=x%3By.yml;linenumber=3;columnnumber=4]a; b] %AZP25\n"
     assert err == ""
 
 
@@ -145,8 +145,135 @@ def test_the_path_on_github(github: Path) -> None:
     assert (github / "GITHUB_PATH").read_text() == "/x/bin\n"
 
 
-def test_the_branch_of_the_run(github: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GITHUB_REF_NAME", "feature/a")
-    assert ci.branch() == "feature/a"
+@pytest.mark.parametrize(
+    ("variables", "branch"),
+    [
+        ({"GITHUB_REF_NAME": "feature/a"}, "feature/a"),
+        ({"GITHUB_REF_NAME": "feature/a", "GITHUB_HEAD_REF": "of/somebody"}, "feature/a"),
+        ({"GITHUB_REF_NAME": "7/merge", "GITHUB_HEAD_REF": "users/x/main"}, "users/x/main"),
+        ({"GITHUB_REF_NAME": "7/merge", "GITHUB_HEAD_REF": ""}, "7/merge"),
+        ({}, ""),
+    ],
+)
+def test_the_branch_of_the_run(variables: dict[str, str], branch: str, github: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ci.branch() == branch
     monkeypatch.delenv("GITHUB_ACTIONS")
     assert ci.branch() == ""
+
+
+@pytest.mark.parametrize(
+    ("variables", "branch"),
+    [
+        ({"BUILD_SOURCEBRANCH": "refs/heads/main", "BUILD_SOURCEBRANCHNAME": "main"}, "main"),
+        ({"BUILD_SOURCEBRANCH": "refs/heads/users/x/main", "BUILD_SOURCEBRANCHNAME": "main"}, "users/x/main"),
+        ({"BUILD_SOURCEBRANCH": "refs/tags/v1/rc"}, "v1/rc"),
+        ({"BUILD_SOURCEBRANCH": "refs/heads/refs/heads/main"}, "refs/heads/main"),
+        ({"BUILD_SOURCEBRANCH": "refs/pull/7/merge", "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/users/x/main"}, "users/x/main"),
+        ({"BUILD_SOURCEBRANCH": "refs/pull/7/merge", "SYSTEM_PULLREQUEST_SOURCEBRANCH": "patch-1"}, "patch-1"),
+        ({"BUILD_SOURCEBRANCH": "refs/pull/7/merge"}, "refs/pull/7/merge"),
+        ({"BUILD_SOURCEBRANCH": "refs/heads/main", "SYSTEM_PULLREQUEST_SOURCEBRANCH": "refs/heads/other"}, "main"),
+        ({"BUILD_SOURCEBRANCHNAME": "main"}, ""),
+    ],
+)
+def test_the_branch_on_azure_devops_is_never_its_last_part(
+    variables: dict[str, str], branch: str, azure_devops: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert ci.branch() == branch
+
+
+@pytest.mark.parametrize("collection", ["https://dev.azure.com/contoso/", "https://contoso.visualstudio.com"])
+def test_the_page_of_a_run_on_azure_devops(collection: str, azure_devops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYSTEM_COLLECTIONURI", collection)
+    monkeypatch.setenv("SYSTEM_TEAMPROJECT", "Flight Delay/Zürich?")
+    monkeypatch.setenv("BUILD_BUILDID", "12")
+    page = "Flight%20Delay%2FZ%C3%BCrich%3F/_build/results?buildId=12"
+    assert ci.run_url() == f"{collection.rstrip('/')}/{page}"
+
+
+def test_a_summary_on_github_is_appended(github: Path) -> None:
+    ci.summary("### One", "one")
+    ci.summary("### Two\n\n", "two")
+    assert (github / "GITHUB_STEP_SUMMARY").read_text() == "### One\n\n### Two\n\n"
+
+
+def test_each_summary_on_azure_devops_is_a_file_of_its_own_that_stays(azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder := azure_devops / "100% ours; really").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AGENT_TEMPDIRECTORY", str(folder))
+        ci.summary("### One", "check_gate-dev")
+        ci.summary("### Two", "check_gate-dev")
+    lines = capsys.readouterr().out.splitlines()
+    paths = [Path(unescaped(line.removeprefix("##vso[task.uploadsummary]"))) for line in lines]
+    assert [path.read_text() for path in paths] == ["### One\n", "### Two\n"]
+    assert {path.name for path in paths} == {"check_gate-dev.md"}
+    assert all(path.is_relative_to(folder) for path in paths)
+
+
+def test_a_person_gets_no_summary(person: None, capsys: pytest.CaptureFixture[str]) -> None:
+    ci.summary("### One", "one")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_secret_is_masked_and_never_said(github: Path, azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ci.export("AZURE_CLIENT_SECRET", "a;b]%3B", secret=True)
+    assert capsys.readouterr().out == "##vso[task.setvariable variable=AZURE_CLIENT_SECRET;issecret=true]a;b]%AZP253B\n"
+    ci.export("AZURE_CLIENT_SECRET", "", secret=True)
+    assert capsys.readouterr().out == "##vso[task.setvariable variable=AZURE_CLIENT_SECRET;issecret=true]\n"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITHUB_ACTIONS", "true")
+        ci.export("AZURE_CLIENT_SECRET", "hidden", secret=True)
+    assert capsys.readouterr().out == "::add-mask::hidden\n"
+    assert "hidden" in (github / "GITHUB_ENV").read_text()
+
+
+@pytest.mark.parametrize("value", ["one\ntwo", "one\r", "\none"])
+def test_a_secret_of_several_lines_is_refused_unseen(value: str, azure_devops: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="the secret X has several lines"):
+        ci.export("X", value, secret=True)
+    assert capsys.readouterr().out == ""
+
+
+@given(value=TEXT | st.lists(st.sampled_from(["%", "%3B", "%0A", "%AZP25", "AZP25", "25", "%5D", "a"]), max_size=12).map("".join))
+def test_outputs_reach_azure_devops_whole(value: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("GITHUB_ACTIONS", raising=False)
+        patch.setenv("TF_BUILD", "True")
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            ci.output("x", value)
+    line, _, rest = said.getvalue().partition("\n")
+    head, _, data = line.partition("]")
+    assert head == "##vso[task.setvariable variable=x;isOutput=true"
+    assert unescaped(data) == value
+    assert not any(obeyed(line) for line in rest.split("\n"))
+
+
+def unescaped(text: str) -> str:
+    """What the agent makes of a command's message. Source: microsoft/azure-pipelines-agent, CommandStringConvertor.cs."""
+    for escape, plain in (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%AZP25", "%")):
+        text = text.replace(escape, plain)
+    return text
+
+
+def test_a_macro_that_names_no_variable_counts_as_not_set(azure_devops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, setting, name in (
+        ("$(train.seal_bundle.bundle_id)", "", "train.seal_bundle.bundle_id"),
+        (" $(My Variable) ", "", "My Variable"),
+        ("a$(x)", "a$(x)", ""),
+        ("$(x)$(y)", "$(x)$(y)", ""),
+        ("$()", "$()", ""),
+        ("", "", ""),
+    ):
+        monkeypatch.setenv("AML_BUNDLE_ID", value)
+        assert (ci.setting("AML_BUNDLE_ID"), ci.unresolved("AML_BUNDLE_ID")) == (setting, name)
+    monkeypatch.delenv("AML_BUNDLE_ID")
+    assert ci.setting("AML_BUNDLE_ID") == ""
+
+
+def test_elsewhere_a_macro_is_only_text(github: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AML_BUNDLE_ID", "$(x)")
+    assert (ci.setting("AML_BUNDLE_ID"), ci.unresolved("AML_BUNDLE_ID")) == ("$(x)", "")
