@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -42,10 +43,28 @@ class LimitReached(Refusal):
         super().__init__(what, why, fix, code=LIMIT_REACHED)
 
 
-def parser(doc: str | None, *, workspace: bool = True) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """A parser that also says of a missing flag which variable the pipeline lacks."""
+
+    def __init__(self, **fields: Any) -> None:
+        super().__init__(**fields)
+        self.unresolved: dict[str, str] = {}  # flag: the variable that its value should have come from
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and end with 2."""
+        for flag, name in self.unresolved.items():
+            if re.search(rf"required: .*{flag}\b", message):
+                message += (
+                    f". {variable(flag)} is $({name}), and the pipeline has no variable {name}. Fix: define it or correct its name; "
+                    "an output of a step is $(<step's name>.<output>), and of another job only what a variable of this job fetches"
+                )
+        super().error(ci.plain(message))
+
+
+def parser(doc: str | None, *, workspace: bool = True) -> Parser:
     """A parser whose description is the first paragraph of the verb's docstring, with `--project` and `--workspace`."""
     description = " ".join((doc or "").split("\n\n")[0].split())
-    made = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    made = Parser(description=description, allow_abbrev=False)
     argument(made, "--project", default=".", type=Path, help="Folder of the project; the paths in its specs are relative to it.")
     if workspace:
         argument(made, "--workspace", required=True, help="Name of the workspace spec: .cloud/workspaces/<name>.yml.")
@@ -67,9 +86,18 @@ def argument(
     required: bool = False,
     choices: Sequence[str] | None = None,
 ) -> None:
-    """Add a flag that may also come from the environment. An empty variable counts as absent: CI systems set unused inputs to ''."""
+    """Add a flag that may also come from the environment.
+
+    An empty variable counts as absent: CI systems set unused inputs to ''. So does a macro that Azure DevOps could not resolve; a flag
+    that can do without says so in a warning, and the error for one that can't names the variable that the pipeline lacks.
+    """
     name = variable(flag)
-    given = os.environ.get(name) or None
+    given = ci.setting(name) or None
+    if lacking := ci.unresolved(name):
+        if required and isinstance(to, Parser):
+            to.unresolved[flag] = lacking
+        else:
+            ci.warning(f"{name} is $({lacking}), and the pipeline has no variable {lacking}; it counts as not set.")
     if given is not None:
         try:
             given = type(given)
@@ -118,10 +146,11 @@ def run(main: Callable[[], int]) -> NoReturn:
             ci.error("Interrupted.")
     except Exception as error:
         refusal = _explained(error)
-        if refusal is None:
-            raise
-        ci.error(str(refusal))
-        code = refusal.code
+        if refusal is None:  # a bug; but what others wrote may be in it, and Azure DevOps reads commands from standard error too
+            print(ci.plain(traceback.format_exc()), file=sys.stderr, flush=True)
+        else:
+            ci.error(str(refusal))
+        code = refusal.code if refusal else 1
     sys.stdout.flush()
     sys.exit(code)
 

@@ -43,6 +43,41 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
     assert ended.value.code == 2
 
 
+def test_a_variable_that_the_pipeline_lacks_counts_as_absent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    for name, value in {"AML_WORKSPACE": "dev", "AML_JOB_NAME": "$(submit_job.job_name)", "AML_RETRAIN": "$(retrain)"}.items():
+        monkeypatch.setenv(name, value)
+    assert parse(["--job-name", "a"]).retrain is False
+    warned = "AML_RETRAIN is $(retrain), and the pipeline has no variable retrain; it counts as not set."
+    assert capsys.readouterr().out == f"##vso[task.logissue type=warning]{warned}\n"
+    with pytest.raises(SystemExit) as ended:
+        parse([])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "the following arguments are required: --job-name. AML_JOB_NAME is $(submit_job.job_name), and the pipeline has no" in said
+    assert "variable submit_job.job_name. Fix: define it or correct its name" in said
+
+
+def test_an_error_about_something_else_names_no_variable(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TF_BUILD", "True")
+    monkeypatch.setenv("AML_JOB_NAME", "$(x)")
+    with pytest.raises(SystemExit):
+        parse(["--workspace=dev", "--job-name=a", "--at-limit=stop"])
+    assert "$(x)" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "value"), [("True", True), ("False", False), ("true", True), ("FALSE", False), (" True ", True)])
+def test_booleans_as_either_system_prints_them(text: str, value: bool) -> None:
+    assert command.boolean(text) is value
+
+
+@pytest.mark.parametrize("text", ["", "1", "0", "yes", "$(retrain)", "Tru"])
+def test_what_is_no_boolean_is_never_taken_for_one(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is neither true nor false"):
+        command.boolean(text)
+
+
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
@@ -132,6 +167,23 @@ def test_a_bug_keeps_its_traceback() -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "RuntimeError: a bug" in done.stderr
+
+
+def test_a_bug_forges_no_command() -> None:
+    done = run("def main():\n    raise RuntimeError('a\\n##vso[task.complete result=Succeeded]')")
+    assert done.returncode == 1
+    assert "RuntimeError: a" in done.stderr
+    assert "# #vso[task.complete" in done.stderr
+    assert "##vso[" not in done.stderr
+
+
+def test_wrong_usage_forges_no_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AML_JOB_NAME", "##vso[task.setvariable variable=SCRIPTS]/tmp")
+    with pytest.raises(SystemExit):
+        parse(["--workspace=dev"])
+    said = capsys.readouterr().err
+    assert "'# #vso[task.setvariable variable=SCRIPTS]/tmp' is not a name" in said
+    assert "##vso[" not in said
 
 
 def test_ends_with_what_main_returns() -> None:
