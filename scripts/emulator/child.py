@@ -2,6 +2,7 @@
 
 Started as ``python -I -S child.py COMMAND...`` with a pipe from the emulator as standard input. A byte ``T`` asks the group to end, ``K``
 kills it, and the end of the pipe (the emulator died, by whatever signal) kills it too. No other way survives a SIGKILL on every Unix.
+``i`` and ``t`` are SIGINT and SIGTERM to the command alone, which is how agents of CI systems cancel a step.
 """
 
 import os
@@ -9,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+
+ALONE = {b"i": signal.SIGINT, b"t": signal.SIGTERM}
 
 
 def main() -> int:
@@ -24,6 +27,9 @@ def main() -> int:
     def listen() -> None:
         while True:
             order = os.read(control, 1)
+            if order in ALONE:
+                child.send_signal(ALONE[order])
+                continue
             send(signal.SIGKILL if order == b"K" else signal.SIGTERM)
             if not order:  # the emulator died: a second to write what is still in memory
                 ended.wait(1)
