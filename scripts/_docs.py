@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import itertools
 import re
 import sys
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import yaml
 SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
+TEMPLATES = ROOT / ".ado" / "stages"
 JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback"]
 COMMON = ("--help", "--project", "--workspace", "--evidence")  # explained once, above the verbs
 
@@ -50,6 +52,8 @@ def generated() -> dict[Path, str]:
     parts = {
         "README.md": {"journeys": journeys(), "verbs": verb_list()},
         ".github/workflows/README.md": {"inputs": inputs()},
+        ".ado/README.md": {"parameters": parameters()},
+        "examples/flight-delay/docs/azure-devops.md": {"roles": roles()},
         "scripts/README.md": {"verbs": verb_tables()},
         "scripts/emulator/README.md": {"coverage": coverage()},
     }
@@ -77,9 +81,15 @@ def load(journey: str) -> dict[str, Any]:
     return document
 
 
-def summary(journey: str) -> str:
-    """The sentences that a workflow begins with."""
-    lines = (WORKFLOWS / f"{journey}.yml").read_text(encoding="utf-8").split("\nname:")[0].splitlines()
+def template(journey: str) -> dict[str, Any]:
+    """A journey's stage template as it is written, with its `${{ }}`."""
+    document: dict[str, Any] = yaml.safe_load((TEMPLATES / f"{journey}.yml").read_text(encoding="utf-8"))
+    return document
+
+
+def summary(file: Path) -> str:
+    """The sentences that a workflow or a template begins with."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
     return " ".join(line.lstrip("# ") for line in lines)
 
 
@@ -90,14 +100,15 @@ def steps(document: dict[str, Any]) -> list[str]:
 
 
 def journeys() -> str:
-    """One row for each journey: what happens, and by which verbs or other journeys."""
+    """One row for each journey: what happens, by which verbs or other journeys, and the file of each system."""
     rows = []
     for journey in JOURNEYS:
         document = load(journey)
         called = [str(job["uses"]).rpartition("/")[2].removesuffix(".yml") for job in document["jobs"].values() if "uses" in job]
-        made_of = " → ".join([f"`{verb}`" for verb in steps(document)] or [f"[{name}](.github/workflows/{name}.yml)" for name in called])
-        rows.append([f"[`{journey}`](.github/workflows/{journey}.yml)", summary(journey), made_of])
-    return table(["journey", "what happens", "made of"], rows)
+        made_of = " → ".join(f"`{name}`" for name in steps(document) or called)
+        files = [f"[`{name}`]({folder}/{name})" for folder in (".github/workflows", ".ado/stages") for name in (f"{journey}.yml",)]
+        rows.append([f"`{journey}`", summary(WORKFLOWS / f"{journey}.yml"), made_of, *files])
+    return table(["journey", "what happens", "made of", "GitHub", "Azure DevOps"], rows)
 
 
 def inputs() -> str:
@@ -106,7 +117,7 @@ def inputs() -> str:
     for journey in JOURNEYS:
         document = load(journey)
         call = document["on"]["workflow_call"]
-        parts += [f"## {journey}", summary(journey)]
+        parts += [f"## {journey}", summary(WORKFLOWS / f"{journey}.yml")]
         rows = [[f"`{name}`", one["type"], default(one), one["description"]] for name, one in call["inputs"].items()]
         parts.append(table(["input", "type", "default", "what it is"], rows))
         if "outputs" in call:
@@ -119,6 +130,63 @@ def inputs() -> str:
 def default(declared: dict[str, Any]) -> str:
     """An input's default as a caller would write it."""
     return "required" if declared["required"] else f"`{yaml.safe_dump(declared['default']).splitlines()[0]}`"
+
+
+def parameters() -> str:
+    """For each stage template: parameters, stages, and outputs with the expression that reads each from a later stage."""
+    made = []
+    for journey in JOURNEYS:
+        made += [f"## {journey}", summary(TEMPLATES / f"{journey}.yml")]
+        rows = [[f"`{one['name']}`", one["type"], preset(one), one["displayName"]] for one in template(journey)["parameters"]]
+        made.append(table(["parameter", "type", "default", "what it is"], rows))
+        stages = stage_jobs(journey)
+        made.append(f"Stages: {', '.join(f'`{stage}`' for stage in stages)}.")
+        if outputs := load(journey)["on"]["workflow_call"].get("outputs"):
+            rows = [[f"`{name}`", one["description"], f"`{reading(source(journey, name), stages)}`"] for name, one in outputs.items()]
+            made.append(table(["output", "what it is", "how a later stage reads it"], rows))
+    return "\n\n".join(made)
+
+
+def preset(declared: dict[str, Any]) -> str:
+    """A parameter's default as a caller would write it."""
+    if "default" not in declared:
+        return "required"
+    return f"`{yaml.safe_dump(declared['default'], default_flow_style=True).splitlines()[0]}`"
+
+
+def source(journey: str, output: str) -> tuple[str, str, str]:
+    """The job, step and variable behind an output of a workflow, followed through the workflows that it calls."""
+    document = load(journey)
+    job, name = parts(document["on"]["workflow_call"]["outputs"][output]["value"], "jobs")
+    if called := document["jobs"][job].get("uses"):
+        return source(str(called).rpartition("/")[2].removesuffix(".yml"), name)
+    return (job, *parts(document["jobs"][job]["outputs"][name], "steps"))
+
+
+def parts(expression: str, context: str) -> tuple[str, str]:
+    """Whose output, and which, in `${{ jobs.<whose>.outputs.<which> }}`."""
+    match = re.fullmatch(rf"\$\{{\{{ {context}\.(\w+)\.outputs\.(\w+) \}}\}}", expression)
+    if not match:
+        raise SystemExit(f"{expression} is no output of {context}. Fix: write it as ${{{{ {context}.<name>.outputs.<name> }}}}")
+    return match[1], match[2]
+
+
+def stage_jobs(journey: str) -> dict[str, str]:
+    """The stages of a template in order, those of the templates that it includes among them, each with its one job."""
+    found: dict[str, str] = {}
+    for stage in template(journey)["stages"]:
+        if "template" in stage:
+            found |= stage_jobs(Path(stage["template"]).stem)
+        else:
+            (job,) = stage["jobs"]
+            found[stage["stage"]] = job.get("deployment") or job["job"]
+    return found
+
+
+def reading(output: tuple[str, str, str], stages: dict[str, str]) -> str:
+    """The expression for a job's `variables:` in a later stage. A step of a deployment job is named with its job before it."""
+    stage, step, variable = output
+    return f"$[ stageDependencies.{stage}.{stages[stage]}.outputs['{stages[stage]}.{step}.{variable}'] ]"
 
 
 def permissions(journey: str) -> list[tuple[str, str, str]]:
@@ -178,6 +246,11 @@ def flag_row(flag: argparse.Action) -> list[str]:
     choices = f" One of {', '.join(f'`{choice}`' for choice in flag.choices)}." if flag.choices else ""
     fallback = "required" if flag.required else f"`{flag.default}`" if flag.default is not None else ""
     return [f"`{name}`", f"`AML_{name[2:].replace('-', '_').upper()}`", fallback, said + choices]
+
+
+def roles() -> str:
+    """What a workspace's service principal may do."""
+    return table(["role", "on", "why"], [list(row) for row in importlib.import_module("_provision").ROLES])
 
 
 def coverage() -> str:
