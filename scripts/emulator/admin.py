@@ -67,11 +67,20 @@ async def add_identity(call: Call) -> dict[str, Any]:
 
     body = call.body
     application = models.create_application(call.cloud, body["name"], client_id=body.get("client_id"), secret=body.get("secret"))
-    for subject in body.get("subjects", []):
-        models.add_federated_credential(call.cloud, application, body["issuer"], subject, "api://AzureADTokenExchange")
+    trusted = [(body["issuer"], subject) for subject in body.get("subjects", [])]
+    for issuer, subject in [*trusted, *map(tuple, body.get("federated", []))]:
+        models.add_federated_credential(call.cloud, application, issuer, subject)
     for grant in body.get("roles", []):
         roles.assign(call.cloud, application["oid"], grant["role"], grant["scope"])
     return {"client_id": application["appId"], "oid": application["oid"]}
+
+
+async def azure_devops(call: Call) -> dict[str, Any]:
+    """What the service and its agents do by themselves: start a build or a job, write its timeline, ask for an approval."""
+    _let_in(call)
+    from emulator.azure_devops import seeds
+
+    return seeds.plant(call.cloud, call.params["what"], call.body)
 
 
 ROUTES = [
@@ -81,4 +90,5 @@ ROUTES = [
     Route("DELETE", HOST, "/faults", clear_faults, auth="none", doc="No more faults"),
     Route("PUT", HOST, "/settings/{name}", set_knob, auth="none", doc="Turn a knob"),
     Route("POST", HOST, "/identities", add_identity, auth="none", doc="Make an application with federated credentials and roles"),
+    Route("POST", HOST, "/azure-devops/{what:path}", azure_devops, auth="none", doc="Play Azure DevOps and its agents"),
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from emulator.cli import environment
+from emulator import cli
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
 
 ML = "providers/Microsoft.MachineLearningServices"
@@ -21,7 +21,8 @@ class Administrator:
     """A session of the application that owns the emulated subscription."""
 
     def __init__(self, home: Path) -> None:
-        env = environment(home)
+        env = cli.environment(home)
+        self.home = home
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.proxies = {"https": env["HTTPS_PROXY"]}
@@ -104,6 +105,10 @@ class Administrator:
             scale = {"minNodeCount": minimum, "maxNodeCount": maximum, "nodeIdleTimeBeforeScaleDown": "PT2M"}
             cluster = {"computeType": "AmlCompute", "properties": {"vmSize": size, "vmPriority": "Dedicated", "scaleSettings": scale}}
             self.arm("PUT", resource, {"location": location, "properties": cluster})
+
+    def azure_devops(self, what: str, **body: Any) -> Any:
+        """Play Azure DevOps or one of its agents: see emulator/azure_devops/seeds.py for what there is to do."""
+        return cli.request(self.home, "POST", f"/azure-devops/{what}", body)
 
     def find(self, resource: str) -> dict[str, Any] | None:
         """A resource, or None."""

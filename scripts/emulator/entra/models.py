@@ -34,6 +34,8 @@ ISSUER_V2 = f"https://login.microsoftonline.com/{TENANT}/v2.0"
 AZURE_CLI = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 """The client id of the Azure CLI, which people's tokens carry as ``appid``."""
 EXCHANGE_AUDIENCE = "api://AzureADTokenExchange"
+EXCHANGE_APPLICATION = "fb60f99c-7a34-4190-8149-302f77469936"
+"""The application of that name, which Entra's own tokens for it carry as ``aud``."""
 
 _ARM = frozenset(
     {

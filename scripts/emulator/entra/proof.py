@@ -16,6 +16,8 @@ import jwt
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
+from emulator.azure_devops import connections as azure_devops
+from emulator.azure_devops import models as azure_devops_models
 from emulator.core import TENANT
 from emulator.entra import exceptions, models
 from emulator.github import models as github
@@ -119,6 +121,8 @@ def _named_certificate(app: Document, header: Document) -> tuple[x509.Certificat
 
 def _check_federated_assertion(cloud: Cloud, app: Document, assertion: str, header: Document, claims: Document) -> None:
     issuer, subject, audiences = str(claims.get("iss", "")), str(claims.get("sub", "")), _listed(claims.get("aud"))
+    if issuer == models.ISSUER_V2:
+        audiences = [models.EXCHANGE_AUDIENCE if one == models.EXCHANGE_APPLICATION else one for one in audiences]
     trusted = [one for one in app["federatedIdentityCredentials"] if one["issuer"].rstrip("/") == issuer.rstrip("/")]
     if not trusted:
         raise exceptions.no_issuer_match(issuer)
@@ -146,6 +150,8 @@ def _keys(cloud: Cloud, issuer: str) -> Document | None:
         return github.jwks(cloud)
     if issuer in (models.ISSUER, models.ISSUER_V2):
         return {"keys": [models.entra_key(cloud).jwk()]}
+    if issuer.startswith(azure_devops.OWN_ISSUER + "/"):
+        return {"keys": [azure_devops_models.key(cloud).jwk()]}
     known = cloud.store.get(f"entra/issuers/{issuer}")
     return known["keys"] if known else None
 

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote_plus
 import jwt
 from starlette.responses import HTMLResponse
 
+from emulator.azure_devops.models import APPLICATION
 from emulator.core import ARM, TENANT, Call, Reply
 from emulator.entra import exceptions, models, proof
 from emulator.entra.signing import base64url
@@ -32,9 +33,10 @@ _HOSTS = {
     "api.loganalytics.io",
     "containerregistry.azure.net",
     "cognitiveservices.azure.com",
+    "app.vssps.visualstudio.com",
 }
 _SUFFIXES = (".blob.core.windows.net", ".dfs.core.windows.net", ".file.core.windows.net", ".vault.azure.net", ".api.azureml.ms")
-_IDS = {"00000003-0000-0000-c000-000000000000", "18a66f5f-dbdf-4c17-9dd7-1634712a9cbe", "797f4846-ba00-4fd7-ba43-dac1f8f63013"}
+_IDS = {"00000003-0000-0000-c000-000000000000", "18a66f5f-dbdf-4c17-9dd7-1634712a9cbe", "797f4846-ba00-4fd7-ba43-dac1f8f63013", APPLICATION}
 
 
 def _tenant(call: Call, error: str = "invalid_request") -> str:
