@@ -1,7 +1,9 @@
 """Who acts: a service principal, signed in without secrets where the CI system allows it.
 
 Sources: "Workload identity federation" (learn.microsoft.com/entra/workload-id), "OpenID Connect" (docs.github.com/actions),
-"Access token claims reference" and "Microsoft Entra authentication and authorization error codes" (learn.microsoft.com/entra).
+"Access token claims reference" and "Microsoft Entra authentication and authorization error codes" (learn.microsoft.com/entra),
+"Troubleshoot an Azure Resource Manager workload identity service connection" (learn.microsoft.com/azure/devops); what Azure DevOps
+says of a connection that the job does not name: dotnet/docker-tools#2012.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from aml.workspace import Workspace
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
+    from azure.identity import AzurePipelinesCredential
 
 SCOPE = "https://management.azure.com/.default"  # for the data plane too: MLClient asks for it there
 AUDIENCE = "api://AzureADTokenExchange"
@@ -30,8 +33,9 @@ AUDIENCE = "api://AzureADTokenExchange"
 def sign_in(workspace: Workspace, *, writes: bool = True) -> TokenCredential:
     """A credential for the workspace's own principal, with a first token fetched and its claims checked.
 
-    GitHub: a fresh OIDC assertion at each refresh. Azure DevOps: AzurePipelinesCredential. Otherwise AZURE_CLIENT_SECRET or
-    AZURE_CLIENT_CERTIFICATE_PATH, with a warning; otherwise the person who is signed in with the Azure CLI.
+    GitHub: a fresh OIDC assertion at each refresh. Azure DevOps: the same by AzurePipelinesCredential, from the service connection
+    (AML_SERVICE_CONNECTION_ID) and the job's access token. Otherwise AZURE_CLIENT_SECRET, which is also what a secret-based service
+    connection comes to, or AZURE_CLIENT_CERTIFICATE_PATH, with a warning; otherwise the person signed in with the Azure CLI.
     A person is refused where `writes`, unless the spec says `people: allowed`; a token of another tenant or client always.
     Raises Refusal.
     """
@@ -98,46 +102,66 @@ def who(token: dict[str, Any]) -> str:
 
 
 def _credential(workspace: Workspace) -> TokenCredential:
-    env = os.environ
     whose = {"tenant_id": workspace.tenant_id, "client_id": workspace.client_id}
-    if env.get("ACTIONS_ID_TOKEN_REQUEST_URL") and env.get("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
+    if ci.setting("ACTIONS_ID_TOKEN_REQUEST_URL") and ci.setting("ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
         from azure.identity import ClientAssertionCredential
 
         return ClientAssertionCredential(func=assertion, **whose)
-    if env.get("SYSTEM_OIDCREQUESTURI") and env.get("SYSTEM_ACCESSTOKEN"):
-        from azure.identity import AzurePipelinesCredential
-
-        connection = env.get("AML_SERVICE_CONNECTION_ID") or env.get("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")
-        if not connection:
-            raise Refusal(
-                "The pipeline says no service connection",
-                "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID is empty: the task that sets it is AzureCLI@2 or AzurePowerShell@5",
-                "run this in such a task, or set AML_SERVICE_CONNECTION_ID",
-            )
-        return AzurePipelinesCredential(service_connection_id=connection, system_access_token=env["SYSTEM_ACCESSTOKEN"], **whose)
+    if _connection():
+        return _federated(whose)
     for name in ("AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"):
-        if not env.get(name):
+        if not (given := ci.setting(name)):
             continue
-        if env.get("AZURE_CLIENT_ID") and env["AZURE_CLIENT_ID"].lower() != workspace.client_id.lower():
+        client = ci.setting("AZURE_CLIENT_ID")
+        if client and client.lower() != workspace.client_id.lower():
             raise Refusal(
-                f"{name} belongs to application {env['AZURE_CLIENT_ID']}",
+                f"{name} belongs to application {client}",
                 f"Only {workspace.client_id} acts in workspace {workspace.name}",
                 f"set AZURE_CLIENT_ID and {name} to that application's, or correct client_id in .cloud/workspaces/{workspace.name}.yml",
             )
-        ci.warning(f"Signing in with {name}. It can leak and expires; a federated credential can't and doesn't.")
+        instead = "; convert the service connection" if ci.system() == "azure-devops" else ""
+        ci.warning(f"Signing in with {name}. It can leak and expires; a federated credential can't and doesn't{instead}.")
         if name == "AZURE_CLIENT_SECRET":
             from azure.identity import ClientSecretCredential
 
-            return ClientSecretCredential(client_secret=env[name], **whose)
-        return _certificate(env[name], whose)
+            return ClientSecretCredential(client_secret=given, **whose)
+        return _certificate(given, whose)
     if ci.system() == "github":
         fix = "give it and its callers 'permissions: id-token: write'"
         raise Refusal("The job cannot sign in", "It may not ask for an OIDC token", fix)
     if ci.system() == "azure-devops":
-        raise Refusal("The job cannot sign in", "SYSTEM_ACCESSTOKEN is empty", "map it: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}")
+        raise Refusal(
+            "The job cannot sign in",
+            "It has no service connection: AML_SERVICE_CONNECTION_ID and AZURE_CLIENT_SECRET are empty",
+            "give steps/setup.yml the service_connection, federated or with a secret (not a certificate, not an agent's own identity); "
+            "with a secret, also map it: env: {AZURE_CLIENT_SECRET: $(AZURE_CLIENT_SECRET)}",
+        )
     from azure.identity import AzureCliCredential
 
     return AzureCliCredential(tenant_id=workspace.tenant_id)
+
+
+def _connection() -> str:
+    # _setup hands the first one on; AzureCLI@2 and AzurePowerShell@5 set the second one for what runs inside of them.
+    return ci.setting("AML_SERVICE_CONNECTION_ID") or ci.setting("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")
+
+
+def _federated(whose: dict[str, str]) -> AzurePipelinesCredential:
+    from azure.identity import AzurePipelinesCredential
+
+    if not (token := ci.setting("SYSTEM_ACCESSTOKEN")):
+        raise Refusal(
+            "The job cannot sign in",
+            "SYSTEM_ACCESSTOKEN is empty: Azure DevOps shows the job's access token only to a step that maps it",
+            "add to this step: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}",
+        )
+    if not ci.setting("SYSTEM_OIDCREQUESTURI"):
+        raise Refusal(
+            "The job cannot sign in",
+            "SYSTEM_OIDCREQUESTURI is empty: this Azure DevOps gives its jobs no OIDC tokens, or the step runs in a container without it",
+            "run it on Azure DevOps Services, outside of a container of its own; or use a secret-based service connection",
+        )
+    return AzurePipelinesCredential(service_connection_id=_connection(), system_access_token=token, **whose)
 
 
 def _certificate(path: str, whose: dict[str, str]) -> TokenCredential:
@@ -174,6 +198,14 @@ def assertion() -> str:
 _CODES = {
     "700024": ("the assertion has expired or is not valid yet", "check the runner's clock, then run the job again"),
     "700213": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
+    "700211": (
+        "no federated credential of the application matches this job's issuer",
+        "add one with exactly this issuer, subject and audience",
+    ),
+    "70025": ("the application has no federated credential", "add one with exactly this issuer, subject and audience"),
+    "700223": ("the tenant forbids workload identity federation", "ask its administrators to allow it, or federate a managed identity"),
+    "700238": ("the tenant does not allow federation with this issuer", "ask its administrators to allow this organization's issuer"),
+    "70052": ("Entra's issuer serves no multitenant application", "set the application's signInAudience to AzureADMyOrg"),
     "7002138": ("the subject of the federated credential differs", "correct it; subjects are compared letter by letter, case included"),
     "70021": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
     "700016": ("the tenant has no such application", "correct client_id or tenant_id"),
@@ -185,8 +217,13 @@ _CODES = {
 }
 
 
+_MISMATCHES = ("70021", "700211", "700213", "7002138", "70025")
+
+
 def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | None:
-    """One line for a sign-in that Entra refused; None for another kind of error."""
+    """One line for a sign-in that Entra or the CI system refused; None for another kind of error."""
+    if refusal := _no_token(error):
+        return refusal
     text = " ".join(str(getattr(error, "message", error)).split())
     code = re.search(r"AADSTS(\d+)", text)
     who = f"application {workspace.client_id} for workspace {workspace.name}" if workspace else "the workspace's service principal"
@@ -194,8 +231,8 @@ def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | N
         cause, fix = _CODES.get(code[1], ("", "look the code up in 'Microsoft Entra authentication and authorization error codes'"))
         if workspace and code[1] in ("700016", "90002"):
             fix += f" in .cloud/workspaces/{workspace.name}.yml ({workspace.client_id}, {workspace.tenant_id})"
-        if code[1] in ("700213", "7002138", "70021"):
-            fix += _presented()
+        if workspace and code[1] in _MISMATCHES:
+            fix += _presented(workspace)
         said = re.search(r"AADSTS\d+: (.*?)(?= Trace ID| Correlation ID| Timestamp|$)", text)
         why = f"AADSTS{code[1]}: {cause or (said[1] if said else text)}"
         return Refusal(f"Microsoft Entra refused to sign in {who}", why, fix)
@@ -204,11 +241,72 @@ def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | N
     return None
 
 
-def _presented() -> str:
-    if not os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
-        return ""
+# What Azure DevOps says, or the status it says it with: why, and the fix.
+_NO_TOKEN = (
+    (
+        r"no explicit reference to service connection",
+        "No task of this job names that connection, and only a job with one that does gets its tokens",
+        "include steps/setup.yml with service_connection in this very job",
+    ),
+    (
+        r"^(401|302|203)\b|write permissions for orchestration plan",
+        "SYSTEM_ACCESSTOKEN is not this job's access token, or no longer",
+        "map it in this step: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}",
+    ),
+    (
+        r"No (plan|job) found|orchestration (plan|job)",
+        "The job has ended, or is another one",
+        "run the stage again; the token of an earlier attempt is of no use",
+    ),
+    (
+        r"No endpoint found|service connection|endpoint",
+        "The connection is disabled or deleted, or this pipeline may not use it",
+        "look at it under Project settings, Service connections: its state, and under Security the pipelines that may use it",
+    ),
+)
+
+
+def _no_token(error: Exception) -> Refusal | None:
+    """One line for a job that Azure DevOps gave no OIDC token; None for any other error."""
+    response = getattr(error, "response", None)
+    address = os.environ.get("SYSTEM_OIDCREQUESTURI", "")
+    if not address or type(error).__name__ != "ClientAuthenticationError":
+        return None
+    if response is not None and str(response.request.url).startswith(address):
+        said = f"{response.status_code}: {_said(response.text())}".removesuffix(": ")
+    elif "OIDC token not found" in str(error):
+        said = "200, and no token"
+    else:
+        return None
+    what = f"Azure DevOps gave the job no OIDC token for service connection {_connection()}"
+    for pattern, why, fix in _NO_TOKEN:
+        if re.search(pattern, said, re.IGNORECASE):
+            return Refusal(what, f"{why} ({said})", fix)
+    return Refusal(what, f"It answered {said}", "run the job again; if it stays, look at Azure DevOps' status page")
+
+
+def _said(body: str) -> str:
     try:
-        token = claims(assertion())
-    except Refusal:
+        found = json.loads(body)
+        found = found.get("message") or found.get("value") or found
+        return " ".join(str(found.get("Message") if isinstance(found, dict) else found).split())
+    except (ValueError, AttributeError):
+        return " ".join(re.sub(r"<[^>]*>", " ", body).split())[:300]
+
+
+def _presented(workspace: Workspace) -> str:
+    from azure.core.exceptions import AzureError
+
+    hint = ""
+    try:
+        if os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
+            token = claims(assertion())
+        elif _connection():
+            hint = "; if they are masked here, the connection's page has them"  # Azure DevOps masks what belongs to a connection
+            made = _federated({"tenant_id": workspace.tenant_id, "client_id": workspace.client_id})
+            token = claims(made._get_oidc_token())
+        else:
+            return ""
+    except (Refusal, AzureError):
         return ""
-    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {token.get('aud')}"
+    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {token.get('aud')}{hint}"

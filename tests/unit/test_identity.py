@@ -109,6 +109,14 @@ def test_people_may_read_and_write_where_the_spec_says_so() -> None:
     identity.check(at(stage="prod"), PERSON, writes=False)
 
 
+ON_AZURE_DEVOPS = {
+    "TF_BUILD": "True",
+    "SYSTEM_OIDCREQUESTURI": "https://x",
+    "SYSTEM_ACCESSTOKEN": "t",
+    "AML_SERVICE_CONNECTION_ID": "c",
+}
+
+
 @pytest.mark.parametrize(
     ("env", "kind"),
     [
@@ -116,7 +124,9 @@ def test_people_may_read_and_write_where_the_spec_says_so() -> None:
             {"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "AZURE_CLIENT_SECRET": "s"},
             ClientAssertionCredential,
         ),
-        ({"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t", "AML_SERVICE_CONNECTION_ID": "c"}, AzurePipelinesCredential),
+        (ON_AZURE_DEVOPS, AzurePipelinesCredential),
+        ({**ON_AZURE_DEVOPS, "AZURE_CLIENT_SECRET": ""}, AzurePipelinesCredential),
+        ({**ON_AZURE_DEVOPS, "AZURE_CLIENT_SECRET": "left over", "AZURE_CLIENT_ID": OTHER}, AzurePipelinesCredential),
         (
             {"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t", "AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "c"},
             AzurePipelinesCredential,
@@ -136,6 +146,17 @@ def test_the_credential_follows_from_where_it_runs(
     assert warned == (kind is ClientSecretCredential)
 
 
+def test_a_secret_based_service_connection_signs_in_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {**ON_AZURE_DEVOPS, "AML_SERVICE_CONNECTION_ID": "", "AZURE_CLIENT_SECRET": "s", "AZURE_CLIENT_ID": CLIENT}.items():
+        monkeypatch.setenv(name, value)
+    assert isinstance(identity._credential(at()), ClientSecretCredential)
+    said = capsys.readouterr().out
+    assert said.startswith("##vso[task.logissue type=warning]Signing in with AZURE_CLIENT_SECRET. It can leak and expires; a federated")
+    assert said.endswith("; convert the service connection.\n")
+
+
 @pytest.mark.parametrize(
     ("env", "line"),
     [
@@ -143,8 +164,22 @@ def test_the_credential_follows_from_where_it_runs(
             {"GITHUB_ACTIONS": "true"},
             "The job cannot sign in. It may not ask for an OIDC token. Fix: give it and its callers 'permissions: id-token: write'",
         ),
-        ({"TF_BUILD": "True"}, "The job cannot sign in. SYSTEM_ACCESSTOKEN is empty. Fix: map it"),
-        ({"SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t"}, "The pipeline says no service connection. AZURESUBSCRIPTION_"),
+        (
+            {"TF_BUILD": "True", "SYSTEM_OIDCREQUESTURI": "https://x", "SYSTEM_ACCESSTOKEN": "t"},
+            "The job cannot sign in. It has no service connection: AML_SERVICE_CONNECTION_ID and AZURE_CLIENT_SECRET are empty. Fix: give "
+            "steps/setup.yml the service_connection",
+        ),
+        (
+            {**ON_AZURE_DEVOPS, "SYSTEM_ACCESSTOKEN": ""},
+            "The job cannot sign in. SYSTEM_ACCESSTOKEN is empty: Azure DevOps shows the job's access token only to a step that maps it. "
+            "Fix: add to this step: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}",
+        ),
+        ({**ON_AZURE_DEVOPS, "SYSTEM_ACCESSTOKEN": "$(System.AccessToken)"}, "The job cannot sign in. SYSTEM_ACCESSTOKEN is empty"),
+        ({**ON_AZURE_DEVOPS, "SYSTEM_OIDCREQUESTURI": ""}, "The job cannot sign in. SYSTEM_OIDCREQUESTURI is empty: this Azure DevOps"),
+        (
+            {"TF_BUILD": "True", "AML_SERVICE_CONNECTION_ID": "$(SOME_ID)", "AZURE_CLIENT_SECRET": "$(AZURE_CLIENT_SECRET)"},
+            "The job cannot sign in. It has no service connection",
+        ),
         ({"AZURE_CLIENT_SECRET": "s", "AZURE_CLIENT_ID": OTHER}, f"AZURE_CLIENT_SECRET belongs to application {OTHER}. Only {CLIENT} acts"),
         (
             {"AZURE_CLIENT_CERTIFICATE_PATH": "/nowhere.pem"},
@@ -204,6 +239,79 @@ def test_no_assertion_is_told(github: Any, status: int, tries: int) -> None:
     assert len(github.asked) == tries
 
 
+@pytest.fixture
+def azure_devops(played: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**ON_AZURE_DEVOPS, "SYSTEM_OIDCREQUESTURI": f"{played.url}/oidctoken"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return played
+
+
+def serialised(message: str) -> dict[str, Any]:
+    return {"$id": "1", "innerException": None, "message": message, "typeKey": "SomeException", "errorCode": 0, "eventId": 3000}
+
+
+NOT_NAMED = "There is no explicit reference to service connection c from current stage dev.train.__default."
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "line"),
+    [
+        (
+            404,
+            {"count": len(NOT_NAMED), "value": NOT_NAMED},
+            "No task of this job names that connection, and only a job with one that does gets its tokens "
+            f"(404: {NOT_NAMED}). Fix: include steps/setup.yml with service_connection in this very job.",
+        ),
+        (
+            400,
+            {"count": 1, "value": {"Message": NOT_NAMED}},
+            f"No task of this job names that connection, and only a job with one that does gets its tokens (400: {NOT_NAMED}). Fix:",
+        ),
+        (
+            401,
+            serialised("TF400813: The user '' is not authorized to access this resource."),
+            "SYSTEM_ACCESSTOKEN is not this job's access token, or no longer (401: TF400813: The user '' is not authorized to access this "
+            "resource.). Fix: map it in this step: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}.",
+        ),
+        (
+            403,
+            serialised("Access denied: Build Service does not have write permissions for orchestration plan p."),
+            "SYSTEM_ACCESSTOKEN is not this job's access token, or no longer (403: ",
+        ),
+        (404, serialised("No job found with identifier 'j' for plan 'p'."), "The job has ended, or is another one (404: "),
+        (
+            404,
+            serialised("No endpoint found with identifier c."),
+            "The connection is disabled or deleted, or this pipeline may not use it (404: No endpoint found with identifier c.). "
+            "Fix: look at it under Project settings, Service connections",
+        ),
+        (418, b"<html><body>teapot <b>x</b>", "It answered 418: teapot x. Fix: run the job again"),
+        (500, None, "It answered 500. Fix: run the job again"),
+        (200, {"count": 0}, "It answered 200, and no token. Fix: run the job again"),
+    ],
+)
+def test_no_token_of_azure_devops_is_told_with_the_fix(status: int, body: Any, line: str, azure_devops: Any) -> None:
+    azure_devops.answer(status, body)
+    with pytest.raises(Refusal) as refusal:
+        identity.sign_in(at())
+    assert str(refusal.value).startswith(f"Azure DevOps gave the job no OIDC token for service connection c. {line}")
+    method, path, headers, _ = azure_devops.asked[0]
+    assert (method, path, headers["Authorization"]) == ("POST", "/oidctoken?api-version=7.1&serviceConnectionId=c", "Bearer t")
+
+
+def test_a_moment_of_trouble_at_azure_devops_is_waited_for(azure_devops: Any) -> None:
+    azure_devops.answer(503)
+    azure_devops.answer(200, {"oidcToken": "one"})
+    assert identity._credential(at())._get_oidc_token() == "one"  # type: ignore[attr-defined]
+
+
+def test_another_refusal_of_azure_is_not_taken_for_one_of_azure_devops(azure_devops: Any) -> None:
+    assert identity.refused(ClientAuthenticationError("Something else")) is None
+
+
 def aadsts(code: str, said: str = "Something.") -> ClientAuthenticationError:
     return ClientAuthenticationError(f"Authentication failed: AADSTS{code}: {said} Trace ID: 1 Correlation ID: 2 Timestamp: 3")
 
@@ -234,12 +342,26 @@ def test_each_refusal_of_entra_has_its_cause_and_fix(code: str, cause: str, fix:
     assert line == f"Microsoft Entra refused to sign in application {CLIENT} for workspace dev. AADSTS{code}: {cause}. Fix: {fix}."
 
 
-@pytest.mark.parametrize("code", ["70021", "700213", "7002138"])
+@pytest.mark.parametrize("code", ["70021", "700211", "700213", "7002138", "70025"])
 def test_a_subject_that_matches_nothing_is_told_with_what_was_presented(code: str, github: Any) -> None:
     subject = "repo:contoso@12/flight-delay@34:environment:dev"
     github.answer(200, {"value": jwt(iss="https://token.actions.githubusercontent.com", sub=subject, aud="api://AzureADTokenExchange")})
     line = str(identity.refused(aadsts(code), at()))
     assert line.endswith(f": issuer https://token.actions.githubusercontent.com, subject {subject}, audience api://AzureADTokenExchange.")
+
+
+@pytest.mark.parametrize("code", ["70021", "700211", "700213", "70025"])
+def test_a_service_connection_that_matches_nothing_is_told_with_what_was_presented(code: str, azure_devops: Any) -> None:
+    issuer, subject = f"https://login.microsoftonline.com/{TENANT}/v2.0", "/eid1/c/pub/t/x/a/y/sc/o/c"
+    azure_devops.answer(200, {"oidcToken": jwt(iss=issuer, sub=subject, aud="api://AzureADTokenExchange")})
+    line = str(identity.refused(aadsts(code), at()))
+    shown = f": issuer {issuer}, subject {subject}, audience api://AzureADTokenExchange"
+    assert line.endswith(f"{shown}; if they are masked here, the connection's page has them.")
+
+
+def test_what_was_presented_may_be_out_of_reach(azure_devops: Any) -> None:
+    azure_devops.answer(401)
+    assert str(identity.refused(aadsts("700213"), at())).endswith("Fix: add one with exactly this issuer, subject and audience.")
 
 
 def test_nobody_signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
