@@ -11,8 +11,9 @@ import yaml
 from emulator import cli
 from emulator.client import Administrator
 
-ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # GitHub's environment for each stage
+ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # of each stage: GitHub's environment, the end of the connection's name
 REPOSITORY = "contoso/flight-delay"
+AZURE_DEVOPS = {"organization": "contoso", "project": "mlops"}
 REGISTRY_GROUP = "rg-ml-shared"
 
 QUOTA_READER = "Azure ML quota reader"
@@ -28,10 +29,14 @@ ROLES = [
 
 
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
-    """Workspaces, compute, the registry and one identity for each workspace; whatever exists stays as it is."""
+    """Workspaces, compute, the registry, and for each workspace one identity with its service connection; whatever exists stays as it is.
+
+    The identity trusts the workspace's environment on GitHub and its service connection on Azure DevOps.
+    """
     specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "workspaces").glob("*.yml"))]
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
-    quota_reader(Administrator(home), specs[0]["subscription_id"])
+    admin = Administrator(home)
+    quota_reader(admin, specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
         registries = {
             name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
@@ -44,11 +49,17 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
             "storage": workspace["properties"]["storageAccount"],
             "registry": registries[spec["registry_name"]].result(),
         }
+        environment = ENVIRONMENTS[spec["stage"]]
+        names = {"name": f"azureml-{environment}", "client_id": spec["client_id"], "tenant_id": spec["tenant_id"]}
+        connection = admin.azure_devops("connections", **AZURE_DEVOPS, **names)
+        parameters = connection["authorization"]["parameters"]
         body = {
             "name": f"{spec['workspace_name']}-ci",
             "client_id": spec["client_id"],
-            "issuer": "https://token.actions.githubusercontent.com",
-            "subjects": [f"repo:{REPOSITORY}:environment:{ENVIRONMENTS[spec['stage']]}"],
+            "federated": [
+                ["https://token.actions.githubusercontent.com", f"repo:{REPOSITORY}:environment:{environment}"],
+                [parameters["workloadIdentityFederationIssuer"], parameters["workloadIdentityFederationSubject"]],
+            ],
             "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES],
         }
         cli.request(home, "POST", "/identities", body)

@@ -43,7 +43,7 @@ def ask(
     if not approvers or len({name.lower() for name in approvers}) != len(approvers) or minimum > len(approvers):
         raise AzureError(400, "BadRequest", "An approval needs approvers, each once, and no more approvals than there are approvers.")
     now, approval_id = cloud.stamp(), str(uuid.uuid4())
-    steps = [
+    steps: list[Document] = [
         {
             "assignedApprover": models.identity(name),
             "status": "uninitiated" if in_sequence and order > 1 else "pending",
