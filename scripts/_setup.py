@@ -2,6 +2,9 @@
 
 The environment is named by the lock and the Python, so a runner that keeps its tool cache builds it once. What is installed is checked
 against the lock's hashes every time it is built. Nothing is restored from a CI cache: jobs of less trust could have written it.
+
+On Azure DevOps it runs inside AzureCLI@2, the one task of a job that names the service connection, and hands on what the verbs sign in
+with. Source: microsoft/azure-pipelines-tasks, Tasks/AzureCLIV2/azureclitask.ts.
 """
 
 from __future__ import annotations
@@ -32,10 +35,39 @@ def main() -> int:
     ci.add_path(folder / PROGRAMS)
     ci.export("SCRIPTS", str(SCRIPTS))
     if temporary := os.environ.get("RUNNER_TEMP") or os.environ.get("AGENT_TEMPDIRECTORY"):
-        ci.export("AML_EVIDENCE", str(Path(temporary) / "evidence"))  # emptied for each job, and outside of the project
+        evidence = Path(temporary) / "evidence"  # emptied for each job, and outside of the project
+        evidence.mkdir(parents=True, exist_ok=True)  # a job that stops before its first finding has something to publish, too
+        ci.export("AML_EVIDENCE", str(evidence))
+    if ci.system() == "azure-devops":
+        hand_on_connection()
     seconds = time.monotonic() - started
     ci.say(f"dependencies: {'created' if made else 'unchanged'}, {folder.name} for Python {platform.python_version()}, {seconds:.1f} s")
     return 0
+
+
+def hand_on_connection() -> None:
+    """Export what a service connection signs in with: the id of a federated one, the application and secret of another.
+
+    A federated one has no secret, and the variable is set all the same, empty: the agent leaves `$(AZURE_CLIENT_SECRET)` as it is only if
+    there is no such variable (microsoft/azure-pipelines-agent, VarUtil.cs, ExpandValues).
+    """
+    connection = os.environ.get("AZURESUBSCRIPTION_SERVICE_CONNECTION_ID")
+    application = os.environ.get("servicePrincipalId")  # noqa: SIM112 - the task spells it so
+    if connection:
+        ci.export("AML_SERVICE_CONNECTION_ID", connection)
+        ci.export("AZURE_CLIENT_SECRET", "", secret=True)
+    elif application:
+        secret = os.environ.get("servicePrincipalKey", "")  # noqa: SIM112
+        try:
+            if secret in ("", "null", "undefined"):  # what Node makes of a key that is not there
+                raise ValueError("it signs in with a certificate, which the task keeps to itself")
+            ci.export("AZURE_CLIENT_SECRET", secret, secret=True)
+        except ValueError as error:
+            ci.error(
+                f"The service connection can't be used: {error}. Fix: convert it to workload identity federation, or give it a new secret."
+            )
+            raise SystemExit(1) from None
+        ci.export("AZURE_CLIENT_ID", application)
 
 
 def environment(cache: Path) -> tuple[Path, bool]:

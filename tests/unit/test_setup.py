@@ -74,16 +74,73 @@ def test_later_steps_get_path_scripts_and_a_place_for_evidence(lock: Path, tmp_p
     lines = (tmp_path / "env").read_text().splitlines()
     assert str(_setup.SCRIPTS) in lines
     assert str(tmp_path / "temp" / "evidence") in lines
+    assert (tmp_path / "temp" / "evidence").is_dir()
 
 
-def test_the_same_on_azure_devops(lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def agent(lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An agent of Azure DevOps; its folder."""
     for name in ("GITHUB_ACTIONS", "RUNNER_TOOL_CACHE", "RUNNER_TEMP"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"TF_BUILD": "True", "AGENT_TOOLSDIRECTORY": tmp_path / "cache", "AGENT_TEMPDIRECTORY": tmp_path / "temp"}.items():
         monkeypatch.setenv(name, str(value))
+    return tmp_path
+
+
+def test_the_same_on_azure_devops(agent: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _setup.main() == 0
-    [folder] = (tmp_path / "cache" / "azureml-catalog").iterdir()
+    [folder] = (agent / "cache" / "azureml-catalog").iterdir()
     printed = capsys.readouterr().out.splitlines()
     assert f"##vso[task.prependpath]{folder / _setup.PROGRAMS}" in printed
     assert f"##vso[task.setvariable variable=SCRIPTS]{_setup.SCRIPTS}" in printed
-    assert f"##vso[task.setvariable variable=AML_EVIDENCE]{tmp_path / 'temp' / 'evidence'}" in printed
+    assert f"##vso[task.setvariable variable=AML_EVIDENCE]{agent / 'temp' / 'evidence'}" in printed
+    assert (agent / "temp" / "evidence").is_dir()
+    assert not [line for line in printed if "AZURE" in line or "CONNECTION" in line], "a job without a connection gets none"
+
+
+def test_a_federated_connection_is_handed_on_by_its_id(
+    agent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = {"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "an-id", "servicePrincipalId": "an-application", "idToken": "a-token"}
+    for name, value in inside.items():
+        monkeypatch.setenv(name, value)
+    assert _setup.main() == 0
+    out = capsys.readouterr().out
+    assert "##vso[task.setvariable variable=AML_SERVICE_CONNECTION_ID]an-id" in out.splitlines()
+    assert "##vso[task.setvariable variable=AZURE_CLIENT_SECRET;issecret=true]" in out.splitlines(), "there, and empty"
+    assert "AZURE_CLIENT_ID" not in out
+    assert "a-token" not in out
+
+
+def test_a_secret_based_connection_hands_on_a_secret_that_is_never_said(
+    agent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("servicePrincipalId", "an-application")
+    monkeypatch.setenv("servicePrincipalKey", "s3c;r%t]")
+    assert _setup.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "##vso[task.setvariable variable=AZURE_CLIENT_ID]an-application" in lines
+    assert [line for line in lines if "s3c" in line] == ["##vso[task.setvariable variable=AZURE_CLIENT_SECRET;issecret=true]s3c;r%AZP25t]"]
+    assert not [line for line in lines if "AML_SERVICE_CONNECTION_ID" in line]
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (None, "it signs in with a certificate"),
+        ("null", "it signs in with a certificate"),
+        ("-----BEGIN\nprivate", "the secret AZURE_CLIENT_SECRET has several lines"),
+    ],
+)
+def test_a_connection_of_another_kind_is_refused(
+    key: str | None, why: str, agent: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("servicePrincipalId", "an-application")
+    if key is not None:
+        monkeypatch.setenv("servicePrincipalKey", key)
+    with pytest.raises(SystemExit) as ended:
+        _setup.main()
+    assert ended.value.code == 1
+    out = capsys.readouterr().out
+    assert f"##vso[task.logissue type=error]The service connection can't be used: {why}" in out
+    assert "private" not in out
