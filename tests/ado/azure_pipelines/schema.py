@@ -152,12 +152,12 @@ def _check_map(node: Mapping, rules: Rules, allowed: set[str]) -> Iterator[Findi
 
 def _check_any(node: Node, branches: list[Rules], allowed: set[str]) -> Iterator[Finding]:
     """Nothing if a branch takes the node, else what the branch that was meant says."""
-    tried = []
+    tried: list[tuple[int, int, int, Rules, list[Finding]]] = []
     # The likely ones first: a node that is right is then found right at once.
     for branch in sorted(branches, key=lambda branch: -_likeness(node, branch)):
         found = list(_check(node, branch, allowed))
         # A task unknown to the schema is still a task: the other kinds of step have nothing to say about it.
-        if not found or branch.get("firstProperty") == ["task"] and isinstance(node, Mapping) and "task" in node:
+        if not found or (branch.get("firstProperty") == ["task"] and isinstance(node, Mapping) and "task" in node):
             yield from found
             return
         tried.append((-_likeness(node, branch), len(found), len(tried), branch, found))
