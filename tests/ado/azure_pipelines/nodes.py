@@ -81,6 +81,10 @@ class Mapping(dict["Text", "Node"]):
         """The key as it was written, with its place."""
         return next(key for key in self if key == name)
 
+    def under(self, name: str) -> Node | None:
+        """What stands under a key, or None."""
+        return next((value for key, value in self.items() if key == name), None)
+
 
 Node: TypeAlias = Text | Sequence | Mapping
 

@@ -219,6 +219,6 @@ def _time(written: str) -> datetime | None:
     zone = timezone.utc if offset in (None, "Z") else datetime.strptime(offset, "%z").tzinfo
     try:
         parts = (int(part) for part in (year, month, day, hour, minute, second, (fraction or "").ljust(6, "0")))
-        return datetime(*parts, tzinfo=zone)  # type: ignore[misc]
+        return datetime(*parts, tzinfo=zone)  # type: ignore[arg-type, misc]
     except ValueError:
         return None
