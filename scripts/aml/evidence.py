@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aml import ci, command
+from aml import ci, command, report
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "urn:azureml-catalog:evidence:v1"
@@ -78,17 +78,31 @@ def statement(
 
 
 def write(folder: Path, made: Mapping[str, Any]) -> Path:
-    """Write a statement as `<verb>-<workspace>.json` and return its path. A rerun replaces it, whole or not at all."""
+    """Write a statement as `<verb>-<workspace>.json` and return its path. A rerun replaces it, whole or not at all.
+
+    Beside it, its findings as test results in JUnit's form (`.junit.xml`), if it has any; and a section in the summary of the run.
+    """
     predicate = made["predicate"]
     path = folder / f"{predicate['verb']}-{predicate['workspace']}.json"
     folder.mkdir(parents=True, exist_ok=True)
+    # Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as the escape that JSON has for it.
+    _replace(path, f"{json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))
+    results = path.with_suffix(".junit.xml")
+    if predicate["findings"]:
+        _replace(results, report.junit(made))
+    else:
+        results.unlink(missing_ok=True)
+    ci.summary(report.section(made), path.stem)
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
     beside = path.with_suffix(".partial")
     try:
-        beside.write_text(json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+        beside.write_bytes(content)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    return path
 
 
 def _number(value: Any) -> Any:

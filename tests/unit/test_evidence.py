@@ -71,11 +71,11 @@ def test_a_full_disk_leaves_no_half_a_statement(tmp_path: Path, monkeypatch: pyt
     evidence.write(tmp_path, made)
     before = (tmp_path / "check_gate-dev.json").read_bytes()
 
-    def full(path: Path, text: str, **_: object) -> int:
-        path.write_bytes(text.encode()[:10])
+    def full(path: Path, content: bytes) -> int:
+        path.write_text(content.decode()[:10])
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space left"):
         evidence.write(tmp_path, made)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("check_gate-dev.json", before)]
