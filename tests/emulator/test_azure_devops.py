@@ -8,16 +8,20 @@ import json
 import os
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import requests
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import AzurePipelinesCredential
 
+from _provision import provision
 from emulator.azure_devops import builds, connections, exceptions, models
 from emulator.azure_devops.models import Project
+from emulator.cli import Problem
 from emulator.core import SUBSCRIPTION, TENANT, Cloud
 from emulator.entra import models as entra
 from emulator.entra import proof
@@ -139,6 +143,10 @@ def test_what_a_job_may_not_ask_for(cloud: Cloud, build: dict[str, Any]) -> None
         ask(mine["id"], job_id=second["job_id"])
     with pytest.raises(exceptions.DevOpsError, match="No plan found for identifier"):
         ask(mine["id"], plan=str(uuid.uuid4()))
+    with pytest.raises(exceptions.DevOpsError, match="No plan found for identifier"):
+        builds.oidc_token(
+            cloud, builds.job_of(cloud, job["access_token"]), Project("contoso", "other"), job["plan_id"], job["job_id"], elsewhere["id"]
+        )
     later = builds.start(cloud, MLOPS, "release")
     with pytest.raises(exceptions.DevOpsError, match="does not have write permissions for orchestration plan"):
         ask(mine["id"], plan=later["orchestrationPlan"]["planId"])
@@ -247,3 +255,283 @@ def test_the_azure_cli_signs_in_with_a_jobs_token(job: dict[str, Any], azure: An
     assert done.returncode == 0, done.stderr
     (account,) = json.loads(done.stdout)
     assert (account["id"], account["user"]["name"]) == (SUBSCRIPTION, job["client_id"])
+
+
+# --- REST: who is let in, and with what version ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rest(azure: Any, send: Any) -> Callable[..., requests.Response]:
+    """A request to the project's REST API, as the administrator or by the personal access token of a person."""
+
+    def rest(method: str, path: str, body: Any = None, user: str = "", version: str = "7.1", **params: Any) -> requests.Response:
+        if not user:
+            token = azure.admin.token(f"{models.APPLICATION}/.default")
+            return send(method, f"{APIS}/{path}", token=token, json=body, version=version, params=params)
+        basic = ("", azure.admin.azure_devops("tokens", user=user)["token"])
+        return send(method, f"{APIS}/{path}", auth=basic, json=body, version=version, params=params)
+
+    return rest
+
+
+def refusal(answer: requests.Response) -> tuple[int, str, str]:
+    """Status, type and message, of an answer in the shape that all refusals have."""
+    body = answer.json()
+    assert list(body) == ["$id", "innerException", "message", "typeName", "typeKey", "errorCode", "eventId"]
+    assert (body["$id"], body["innerException"], body["errorCode"], body["eventId"]) == ("1", None, 0, 3000)
+    assert body["typeName"].partition(",")[0].endswith(f".{body['typeKey']}")
+    return answer.status_code, body["typeKey"], body["message"]
+
+
+def test_who_is_let_in(azure: Any, send: Any, job: dict[str, Any], sign_in: Any) -> None:
+    build = f"{APIS}/build/builds/{job['build']['id']}"
+    suppressed = {"X-TFS-FedAuthRedirect": "Suppress"}
+    assert send("GET", build, token=job["access_token"]).json()["id"] == job["build"]["id"]
+    assert send("GET", build, token=sign_in(f"{models.APPLICATION}/.default")).status_code == 200
+    secret = azure.admin.azure_devops("tokens", user="rea@contoso.com")["token"]
+    assert send("GET", build, auth=("anything", secret)).status_code == 200
+
+    for anonymous in ({}, {"token": "no-token"}):
+        answer = send("GET", build, allow_redirects=False, **anonymous)
+        assert (answer.status_code, answer.headers["Location"]) == (302, "https://app.vssps.visualstudio.com/_signin?realm=dev.azure.com")
+        status, key, message = refusal(send("GET", build, headers=suppressed, **anonymous))
+        assert (status, key) == (401, "UnauthorizedRequestException")
+        assert message == "TF400813: The user '' is not authorized to access this resource."
+    assert refusal(send("GET", build, headers=suppressed, token=sign_in()))[0] == 401, "an Entra token for ARM"
+    status, _, message = refusal(send("GET", build, auth=("", secret[:-1] + "x")))
+    assert (status, message.startswith("Access Denied: The Personal Access Token")) == (401, True)
+
+    other = build.replace("/mlops/", "/secret-project/")
+    assert refusal(send("GET", other, token=job["access_token"]))[:2] == (404, "ProjectDoesNotExistException")
+    assert refusal(send("GET", f"{APIS}/build/builds/99999", token=job["access_token"])) == (
+        404,
+        "BuildNotFoundException",
+        "The requested build 99999 could not be found.",
+    )
+    url = f"{APIS}/serviceendpoint/endpoints"
+    assert refusal(send("POST", url, token=job["access_token"], json={"name": "mine"}, version="7.1"))[:2] == (403, "AccessDeniedException")
+
+
+@pytest.mark.parametrize(
+    ("version", "key", "says"),
+    [
+        ("", "VssVersionNotSpecifiedException", 'No api-version was supplied for the "POST" request.'),
+        ("seven", "VssInvalidApiResourceVersionException", 'Invalid api version string: "seven".'),
+        ("7.2", "VssInvalidPreviewVersionException", 'The requested version "7.2" of the resource is under preview.'),
+        ("8.0-preview.1", "VssVersionOutOfRangeException", "The latest REST API version this server supports is 7.2."),
+    ],
+)
+def test_versions(job: dict[str, Any], send: Any, version: str, key: str, says: str) -> None:
+    url, connection_id = job["oidc_request_uri"], job["connection"]["id"]
+    status, found, message = refusal(
+        send("POST", url, token=job["access_token"], version=version or None, params={"serviceConnectionId": connection_id})
+    )
+    assert (status, found) == (400, key)
+    assert says in message
+    accepted = {"Accept": "application/json; api-version=7.2-preview.1"}
+    answer = send("POST", url, token=job["access_token"], headers=accepted, params={"serviceConnectionId": connection_id})
+    assert list(answer.json()) == ["oidcToken"]
+
+
+def test_tokens_are_signed_by_the_published_keys(azure: Any, send: Any, job: dict[str, Any]) -> None:
+    old = azure.admin.azure_devops(
+        "connections", **WHERE, name=f"old-{uuid.uuid4().hex[:6]}", client_id=job["client_id"], issuer="azure-devops"
+    )
+    started = azure.admin.azure_devops("jobs", **WHERE, build_id=job["build"]["id"], name="a.b", references=[old["id"]])
+    for made, asks in ((old, started), (job["connection"], job)):
+        params = {"serviceConnectionId": made["id"]}
+        token = send("POST", asks["oidc_request_uri"], token=asks["access_token"], version="7.1", params=params).json()["oidcToken"]
+        issuer = made["authorization"]["parameters"]["workloadIdentityFederationIssuer"]
+        found = send("GET", f"{issuer}/.well-known/openid-configuration").json()
+        assert found["issuer"] == issuer or issuer == entra.ISSUER_V2
+        (jwk,) = send("GET", found["jwks_uri"]).json()["keys"]
+        audience = [entra.EXCHANGE_AUDIENCE, entra.EXCHANGE_APPLICATION]
+        jwt.decode(token, jwt.PyJWK(jwk).key, algorithms=["RS256"], audience=audience, issuer=issuer)
+
+
+# --- REST: connections, builds, approvals ----------------------------------------------------------------------------------------
+
+
+def test_service_connections(rest: Any, send: Any, azure: Any) -> None:
+    name, where = f"made-{uuid.uuid4().hex[:6]}", "serviceendpoint/endpoints"
+    body = {
+        "name": name,
+        "type": "azurerm",
+        "url": "https://management.azure.com/",
+        "data": {"subscriptionId": SUBSCRIPTION, "subscriptionName": "Contoso"},
+        "authorization": {
+            "scheme": "WorkloadIdentityFederation",
+            "parameters": {"tenantid": TENANT, "serviceprincipalid": str(uuid.uuid4())},
+        },
+        "serviceEndpointProjectReferences": [{"projectReference": {"name": "mlops"}, "name": name}],
+    }
+    made = rest("POST", where, body).json()
+    parameters = made["authorization"]["parameters"]
+    assert parameters["workloadIdentityFederationIssuer"] == entra.ISSUER_V2
+    assert parameters["workloadIdentityFederationSubject"].endswith(f"/sc/{MLOPS.organization_id}/{made['id']}")
+    assert refusal(rest("POST", where, body))[:2] == (500, "DuplicateServiceConnectionException")
+    assert rest("GET", where, endpointNames=name.upper()).json() == {"count": 1, "value": [made]}
+    assert rest("GET", f"{where}/{made['id']}", version="").json() == made
+    assert made["id"] in [one["id"] for one in rest("GET", where).json()["value"]]
+    assert rest("DELETE", f"{where}/{made['id']}").status_code == 204
+    assert refusal(rest("DELETE", f"{where}/{made['id']}"))[:2] == (404, "EndpointNotFoundException")
+    assert rest("GET", f"{where}/{made['id']}").text == "null"
+
+    token = azure.admin.token(f"{models.APPLICATION}/.default")
+    url = f"https://dev.azure.com/contoso/_apis/{where}"
+    again = send("POST", url, token=token, version="7.1", json=body).json()
+    assert send("DELETE", f"{url}/{again['id']}", token=token, version="7.1", params={"projectIds": MLOPS.id}).status_code == 204
+    assert refusal(send("DELETE", f"{url}/{again['id']}", token=token, version="7.1"))[:2] == (400, "ServiceEndpointException")
+
+    secret = {"scheme": "ServicePrincipal", "parameters": {"tenantid": TENANT, "serviceprincipalid": "app", "serviceprincipalkey": "hush"}}
+    made = rest("POST", where, {**body, "name": f"{name}-secret", "authorization": secret}).json()
+    assert made["authorization"]["parameters"]["serviceprincipalkey"] is None
+    for change, says in (
+        ({"authorization": None}, "Service Connection Authorization cannot be null."),
+        ({"type": "AWS"}, "Unable to find service connection type 'AWS' using authentication scheme 'WorkloadIdentityFederation'."),
+        ({"name": ""}, "Service connection name cannot be null or empty."),
+        ({"authorization": {**body["authorization"], "parameters": {"tenantid": TENANT}}}, "Parameter 'serviceprincipalid'"),
+    ):
+        status, key, message = refusal(rest("POST", where, {**body, "name": f"{name}-bad", **change}))
+        assert (status, key) == (400, "ServiceEndpointException")
+        assert message.startswith(says)
+
+
+def test_a_builds_timeline(azure: Any, rest: Any) -> None:
+    build = azure.admin.azure_devops("builds", **WHERE, pipeline="release", reason="manual", branch="refs/heads/main", commit="a" * 40)
+    number = build["id"]
+    assert rest("GET", f"build/builds/{number}/timeline").json()["records"] == []
+    stage = {"id": str(uuid.uuid4()), "type": "Stage", "name": "train", "state": "inProgress"}
+    step = {"id": str(uuid.uuid4()), "type": "Task", "name": "Wait", "parentId": stage["id"], "state": "completed", "result": "succeeded"}
+    azure.admin.azure_devops("timeline", **WHERE, build_id=number, records=[stage])
+    azure.admin.azure_devops("timeline", **WHERE, build_id=number, records=[step, {"id": stage["id"], "state": "completed"}])
+    found = rest("GET", f"build/builds/{number}/timeline").json()
+    assert [(one["name"], one["state"], one["changeId"]) for one in found["records"]] == [
+        ("train", "completed", 2),
+        ("Wait", "completed", 2),
+    ]
+    assert found["changeId"] == 2
+    with pytest.raises(Problem, match="has no property colour"):
+        azure.admin.azure_devops("timeline", **WHERE, build_id=number, records=[{**step, "colour": "red"}])
+    running = rest("GET", f"build/builds/{number}").json()
+    assert (running["status"], running.get("result"), running["sourceVersion"]) == ("inProgress", None, "a" * 40)
+    azure.admin.azure_devops("builds/finish", **WHERE, build_id=number, result="succeeded")
+    ended = rest("GET", f"build/builds/{number}").json()
+    assert (ended["status"], ended["result"]) == ("completed", "succeeded")
+    assert rest("GET", f"build/builds/{number}", user="rea@contoso.com").json() == ended
+
+
+REA, SAM, DANA = "rea@contoso.com", "sam@contoso.com", "dana@contoso.com"
+
+
+@pytest.fixture
+def ask(azure: Any) -> Callable[..., str]:
+    """Ask for an approval of a build that Dana requested; its id."""
+
+    def ask(*approvers: str, **more: Any) -> str:
+        build = azure.admin.azure_devops("builds", **WHERE, pipeline="release", requested_for=DANA)
+        return str(
+            azure.admin.azure_devops("approvals", **WHERE, build_id=build["id"], stage="production", approvers=approvers, **more)["id"]
+        )
+
+    return ask
+
+
+def decide(rest: Any, who: str, approval: str, status: str = "approved", comment: str = "") -> requests.Response:
+    return rest("PATCH", "pipelines/approvals", [{"approvalId": approval, "status": status, "comment": comment}], user=who)  # type: ignore[no-any-return]
+
+
+def test_all_approvers_approve(rest: Any, ask: Any) -> None:
+    approval = ask(REA, SAM)
+    assert rest("GET", f"pipelines/approvals/{approval}").json()["steps"] == []
+    assert decide(rest, REA, approval, comment="fine").json()["value"][0]["status"] == "pending"
+    assert refusal(decide(rest, REA, approval))[:2] == (403, "ApprovalUnauthorizedException"), "once"
+    assert refusal(decide(rest, "eve@contoso.com", approval))[:2] == (403, "ApprovalUnauthorizedException"), "not assigned"
+    assert refusal(decide(rest, DANA, approval))[:2] == (403, "ApprovalBlockedException"), "the requester"
+    assert decide(rest, SAM, approval).json()["value"][0]["status"] == "approved"
+    assert refusal(decide(rest, SAM, approval))[:2] == (409, "ApprovalAlreadyCompletedException")
+    first, second = rest("GET", f"pipelines/approvals/{approval}", **{"$expand": "steps"}).json()["steps"]
+    assert (first["status"], first["comment"], first["actualApprover"]["uniqueName"]) == ("approved", "fine", REA)
+    assert (second["status"], second["assignedApprover"]["uniqueName"]) == ("approved", SAM)
+
+
+def test_one_of_several_is_enough_and_a_rejection_ends_it(rest: Any, ask: Any) -> None:
+    enough, rejected = ask(REA, SAM, minimum=1), ask(REA, SAM)
+    assert decide(rest, SAM, enough).json()["value"][0]["status"] == "approved"
+    assert decide(rest, SAM, rejected, "rejected", "not today").json()["value"][0]["status"] == "rejected"
+    assert refusal(decide(rest, REA, rejected))[:2] == (409, "ApprovalAlreadyCompletedException")
+
+
+def test_approvers_in_their_order(rest: Any, ask: Any) -> None:
+    approval = ask(REA, SAM, in_sequence=True)
+    assert refusal(decide(rest, SAM, approval))[:2] == (403, "ApprovalUnauthorizedException")
+    decide(rest, REA, approval)
+    assert decide(rest, SAM, approval).json()["value"][0]["status"] == "approved"
+
+
+def test_a_requester_may_approve_where_that_is_allowed(rest: Any, ask: Any) -> None:
+    assert refusal(decide(rest, DANA, ask(DANA)))[:2] == (403, "ApprovalBlockedException")
+    assert decide(rest, DANA, ask(DANA, requester_may_approve=True)).json()["value"][0]["status"] == "approved"
+
+
+def test_finding_approvals(rest: Any, ask: Any) -> None:
+    mine, other = ask("fin@contoso.com"), ask(REA)
+    where = "pipelines/approvals"
+    assert [one["id"] for one in rest("GET", where, approvalIds=f"{mine},{other}").json()["value"]] == [mine, other]
+    (found,) = rest("GET", where, state="pending", userIds="FIN@contoso.com", **{"$expand": "steps"}).json()["value"]
+    assert (found["id"], found["minRequiredApprovers"], found["pipeline"]["name"]) == (mine, 1, "release")
+    assert found["steps"][0]["assignedApprover"]["id"] == models.identifier("fin@contoso.com")
+    decide(rest, "fin@contoso.com", mine)
+    assert rest("GET", where, state="pending", userIds="fin@contoso.com").json() == {"count": 0, "value": []}
+    assert [one["id"] for one in rest("GET", where, top=1).json()["value"]] == [other]
+    for answer in (rest("GET", f"{where}/{uuid.uuid4()}"), rest("GET", where, approvalIds=str(uuid.uuid4()))):
+        assert refusal(answer)[:2] == (404, "ApprovalNotFoundException")
+    assert refusal(rest("GET", where, state="maybe"))[:2] == (400, "ApprovalInvalidParametersException")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        ({}, "ApprovalInvalidParametersException"),
+        ([], "ApprovalInvalidParametersException"),
+        ([{"status": "approved"}], "ApprovalIdNotProvidedException"),
+        ([{"approvalId": str(uuid.uuid4()), "status": "deferred"}], "ApprovalInvalidParametersException"),
+    ],
+)
+def test_updates_that_cannot_be(rest: Any, body: Any, key: str) -> None:
+    assert refusal(rest("PATCH", "pipelines/approvals", body, user=REA))[:2] == (400, key)
+
+
+def test_all_updates_or_none(rest: Any, ask: Any) -> None:
+    mine, other = ask(REA), ask(SAM)
+    body = [{"approvalId": mine, "status": "approved"}, {"approvalId": other, "status": "approved"}]
+    assert rest("PATCH", "pipelines/approvals", body, user=REA).status_code == 403
+    assert rest("GET", f"pipelines/approvals/{mine}").json()["status"] == "pending"
+
+
+def test_a_job_cannot_approve(rest: Any, send: Any, ask: Any, job: dict[str, Any]) -> None:
+    approval = ask(REA)
+    assert send("GET", f"{APIS}/pipelines/approvals/{approval}", token=job["access_token"]).json()["status"] == "pending"
+    body = [{"approvalId": approval, "status": "approved"}]
+    answer = send("PATCH", f"{APIS}/pipelines/approvals", token=job["access_token"], version="7.1", json=body)
+    assert refusal(answer)[:2] == (403, "AccessDeniedException")
+
+
+# --- provisioning ----------------------------------------------------------------------------------------------------------------
+
+
+def test_provisioning_trusts_both_systems_and_is_done_once(azure: Any, rest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = Path(__file__).resolve().parents[2] / "examples" / "flight-delay"
+    provision(azure.home, example)
+    before = azure.ask("GET", "/status")["documents"]
+    found = rest("GET", "serviceendpoint/endpoints", endpointNames="azureml-dev,azureml-production").json()["value"]
+    provision(azure.home, example)
+    assert azure.ask("GET", "/status")["documents"] == before
+    assert rest("GET", "serviceendpoint/endpoints", endpointNames="azureml-dev,azureml-production").json()["value"] == found
+    build = azure.admin.azure_devops("builds", **WHERE, pipeline="release")
+    assert len(found) == 2
+    for one in found:
+        started = azure.admin.azure_devops("jobs", **WHERE, build_id=build["id"], name="a.b", references=[one["id"]])
+        monkeypatch.setenv("SYSTEM_OIDCREQUESTURI", started["oidc_request_uri"])
+        signed_in = credential({"client_id": one["authorization"]["parameters"]["serviceprincipalid"], "connection": one, **started})
+        assert signed_in.get_token(ARM_SCOPE).token
