@@ -1,0 +1,182 @@
+"""The runner's Azure DevOps, played by a running emulator: what a job gets, does and waits for is there, to be asked over REST.
+
+    service = EmulatedService.read(description, home=emulator.home)
+    run.run(expanded, service, agent)
+    service.finish("succeeded")
+
+Connections that the description leaves out are those of the emulator's project. One service is one build.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+from azure_pipelines.service import Approval, CannotRun, Connection, Service
+
+from emulator import cli
+from emulator.azure_devops.models import APPLICATION
+from emulator.client import Administrator
+
+
+@dataclass
+class EmulatedService(Service):
+    """A service whose build, jobs, timeline and approvals are in the emulator with this `home`.
+
+    `approval_timeout` is how many seconds a pending approval waits for somebody to decide it over REST.
+    """
+
+    home: Path = Path()
+    approval_timeout: float = 0.0
+    requester_may_approve: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _stages: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        known = {one["id"]: one for one in self.rest("GET", "serviceendpoint/endpoints")["value"]}
+        strangers = [name for name, one in self.service_connections.items() if one.scheme != "ServicePrincipal" and one.id not in known]
+        if strangers:
+            raise CannotRun(*(f"Service connection {name}: the emulator's {self.project} has none with that id" for name in strangers))
+        for one in known.values():
+            self.service_connections.setdefault(one["name"], _connection(one))
+        self._known = set(known)
+        repository = self.repositories.get("self")
+        build = self._play(
+            "builds",
+            pipeline=self.pipeline,
+            reason=self.reason[:1].lower() + self.reason[1:],
+            branch=self.branch,
+            commit=self.commit("self") if repository else "0" * 40,
+            repository=repository.name if repository else "",
+            requested_for=self.requested_for,
+        )
+        self.build_id, self.build_number = build["id"], build["buildNumber"]
+        self.definition_id, self.project_id = build["definition"]["id"], build["project"]["id"]
+        self.plan_id = build["orchestrationPlan"]["planId"]
+
+    # --- what the runner asks ---
+
+    def job_started(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """The job's own access token, good for the connections that its tasks name."""
+        started = self._play(
+            "jobs",
+            build_id=self.build_id,
+            name=f"{record['stage']}.{record['job']}",
+            job_id=record["id"],
+            references=[one for one in record["service_connections"] if one in self._known],
+        )
+        return {"System.AccessToken": started["access_token"], "System.OidcRequestUri": started["oidc_request_uri"]}
+
+    def job_ended(self, record: Mapping[str, Any]) -> None:
+        """The job's access token is worth nothing from now on."""
+        cli.request(self.home, "POST", "/azure-devops/jobs/finish", {"plan_id": self.plan_id, "job_id": record["id"]})
+
+    def timeline(self, records: list[dict[str, Any]]) -> None:
+        """Keep the records in the emulator."""
+        with self._lock:
+            self._stages |= {str(one.get("identifier") or one["name"]): one["id"] for one in records if one["type"] == "Stage"}
+            self._play("timeline", build_id=self.build_id, records=records)
+
+    def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool]) -> list[Approval]:
+        """Ask the approvers of each environment; those with a verdict in the description give it as themselves, others are waited for."""
+        answers: list[Approval] = []
+        for name in environments:
+            expected = self.environments[name].approvals
+            if expected:
+                answers += self._approval(stage, name, expected, stop)
+        return answers
+
+    def finish(self, result: str) -> dict[str, Any]:
+        """End the build: succeeded, partiallySucceeded, failed or canceled. The build as REST gives it."""
+        build: dict[str, Any] = self._play("builds/finish", build_id=self.build_id, result=result)
+        return build
+
+    # --- the emulator ---
+
+    def rest(self, method: str, path: str, body: Any = None, *, as_user: str = "", **query: str) -> Any:
+        """The REST API of the project, as the administrator or as a person. Raises requests.HTTPError with the service's words."""
+        env = cli.environment(self.home)
+        if as_user:
+            secret = cli.request(self.home, "POST", "/azure-devops/tokens", {"user": as_user})["token"]
+            auth: dict[str, Any] = {"auth": ("", secret)}
+        else:
+            auth = {"headers": {"Authorization": f"Bearer {Administrator(self.home).token(f'{APPLICATION}/.default')}"}}
+        with requests.Session() as session:
+            session.trust_env = False
+            session.proxies, session.verify = {"https": env["HTTPS_PROXY"]}, env["REQUESTS_CA_BUNDLE"]
+            url = f"{self.collection_uri}{self.project}/_apis/{path}"
+            answer = session.request(method, url, json=body, params={"api-version": "7.1", **query}, timeout=60, **auth)
+        if answer.status_code >= 300:
+            raise requests.HTTPError(f"{answer.status_code} {answer.text}", response=answer)
+        return answer.json() if answer.content else None
+
+    def _play(self, what: str, **body: Any) -> Any:
+        where = {"organization": self.organization, "project": self.project}
+        return cli.request(self.home, "POST", f"/azure-devops/{what}", {**where, **body})
+
+    def _approval(self, stage: str, environment: str, expected: tuple[Approval, ...], stop: Callable[[], bool]) -> list[Approval]:
+        asked = self._play(
+            "approvals",
+            build_id=self.build_id,
+            stage=stage,
+            environment=environment,
+            approvers=[one.approver for one in expected],
+            requester_may_approve=self.requester_may_approve,
+        )
+        self._checkpoint(stage, asked["id"], "inProgress")
+        refused: dict[str, str] = {}
+        for one in expected:
+            if one.verdict != "pending":
+                update = [{"approvalId": asked["id"], "status": one.verdict, "comment": one.comment}]
+                try:
+                    self.rest("PATCH", "pipelines/approvals", update, as_user=one.approver)
+                except requests.HTTPError as error:
+                    if error.response.status_code not in (403, 409):
+                        raise
+                    refused[one.approver] = error.response.json()["message"]
+        until = time.monotonic() + self.approval_timeout
+        while (found := self._read(asked["id"]))["status"] == "pending" and time.monotonic() < until and not stop():
+            time.sleep(0.05)
+        if found["status"] == "pending":
+            self._play("approvals/close", approval_id=asked["id"], status="canceled" if stop() else "timedOut")
+            found = self._read(asked["id"])
+        self._checkpoint(stage, asked["id"], "completed", "succeeded" if found["status"] == "approved" else "failed")
+        return [
+            Approval(
+                step["assignedApprover"]["displayName"],
+                step["status"] if step["status"] in ("approved", "rejected") else "pending",
+                step["comment"] or refused.get(step["assignedApprover"]["displayName"], ""),
+                environment,
+            )
+            for step in found["steps"]
+        ]
+
+    def _read(self, approval_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.rest("GET", f"pipelines/approvals/{approval_id}", **{"$expand": "steps"})
+        return found
+
+    def _checkpoint(self, stage: str, approval_id: str, state: str, result: str | None = None) -> None:
+        """A stage that waits has a Checkpoint in the timeline, and below it the approval, whose id is the record's."""
+        point = str(uuid.uuid5(uuid.UUID(approval_id), "checkpoint"))
+        checkpoint = {"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self._stages.get(stage)}
+        approval = {"id": approval_id, "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point}
+        self.timeline([{**one, "state": state, "result": result} for one in (checkpoint, approval)])
+
+
+def _connection(found: Mapping[str, Any]) -> Connection:
+    parameters, data = found["authorization"]["parameters"], found["data"]
+    return Connection(
+        name=found["name"],
+        id=found["id"],
+        scheme=found["authorization"]["scheme"],
+        tenant_id=parameters["tenantid"],
+        client_id=parameters["serviceprincipalid"],
+        subscription_id=data.get("subscriptionId", ""),
+        subscription_name=data.get("subscriptionName", ""),
+    )
