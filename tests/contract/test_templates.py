@@ -22,6 +22,7 @@ STEPS = {path.stem: path for path in sorted((ROOT / ".ado" / "steps").glob("*.ym
 TEMPLATES = [*STAGES.values(), *STEPS.values()]
 CALLERS = sorted((ROOT / "examples").glob("*/.ado/*.yml"))
 WRITES_TRAFFIC = {"deploy_online", "shift_traffic", "roll_back"}
+FINDS = {path.stem for path in (ROOT / "scripts").glob("[!_]*.py") if "findings=" in path.read_text(encoding="utf-8")}
 # exec: the task signals the first process of a cancelled step alone, and a shell does not pass that on to the verb
 COMMAND = re.compile(r'exec python "\$SCRIPTS/(\w+)\.py"')
 SETUP = 'exec python "$PIPELINE_WORKSPACE/catalog/scripts/_setup.py"'
@@ -147,7 +148,7 @@ def test_a_value_travels_by_environment_and_no_failure_goes_unseen(path: Path) -
         if key == "condition":
             assert value == KEPT, "YAML has no logic"
         if key.startswith("${{"):
-            assert re.fullmatch(r"\$\{\{ (if (eq\(parameters\.\w+, ''\)|gt\(length\(parameters\.\w+\), 0\))|else) \}\}", key), key
+            assert re.fullmatch(r"\$\{\{ (if (eq\(parameters\.\w+, (''|true)\)|gt\(length\(parameters\.\w+\), 0\))|else) \}\}", key), key
         assert key not in ("script", "powershell", "pwsh", "group", "container", "services"), key
 
 
@@ -190,7 +191,8 @@ def test_setup_checks_out_by_path_and_names_the_connection_once() -> None:
 
 def test_evidence_is_kept_whatever_happened_and_under_one_name_an_attempt() -> None:
     """The name of an artifact is taken once in a run, and a stage that is run again is the same run."""
-    publish, results = load(STEPS["evidence"])["steps"]
+    publish, shown = load(STEPS["evidence"])["steps"]
+    (results,) = shown["${{ if eq(parameters.findings, true) }}"]
     assert publish["publish"] == "$(AML_EVIDENCE)"
     assert publish["artifact"] == "evidence-${{ parameters.job }}-${{ parameters.workspace }}-$(System.StageAttempt)-$(System.JobAttempt)"
     assert publish["condition"] == results["condition"] == KEPT
@@ -230,7 +232,8 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
         assert set(before[1]["parameters"]) == {"service_connection"}
         assert after["template"] == "../steps/evidence.yml"
         workspace = job.job["variables"]["AML_WORKSPACE"]
-        assert after["parameters"] == {"job": str(job.stage["stage"]), "workspace": workspace}
+        finds = {} if FINDS & {verb for verb, _ in job.verbs} else {"findings": False}
+        assert after["parameters"] == {"job": str(job.stage["stage"]), "workspace": workspace, **finds}
         steps = job.steps[2:-1]
     else:
         assert job.steps[0] == {"template": "../steps/setup.yml"}
