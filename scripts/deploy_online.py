@@ -17,6 +17,7 @@ from azure.core.exceptions import HttpResponseError
 from aml import azure, bundle, ci, command, deployment, digest, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
+from aml.logs import Logs
 from aml.quota import Quota
 from aml.workspace import Workspace
 
@@ -112,22 +113,18 @@ def create(client: Client, path: str, body: dict[str, Any], at: Workspace, crede
         code, message = deployment.explained(error)
         kind, fix = deployment.failure_class(code, message)
         try:
+            kept = Logs(folder, "deploy_online", at.name)
             for title, text in deployment.logs(client, path, message, credential).items():
-                keep(folder / f"deploy_online-{at.name}-{title}.log", title, text)
+                show(title, text, kept)
         finally:  # an interruption too: what failed holds quota
             done = discard(client, path)
         raise Refusal(f"deployment {path.rpartition('/')[2]} failed: {kind}", f"{message}. {done}", fix) from None
 
 
-def keep(file: Path, title: str, text: str) -> None:
-    """Write a log beside the evidence and show the end of it."""
-    where = f"all of it: {file}"
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:  # why the deployment failed must not be lost over that
-        where = f"it can't be kept: {error}"
-    with ci.group(f"{title}, last lines ({where})"):
+def show(title: str, text: str, logs: Logs) -> None:
+    """Keep a log and show the end of it."""
+    path = logs.put(title, text)
+    with ci.group(f"{title}, last lines ({f'all of it: {path}' if path else 'the rest is lost'})"):
         ci.say("\n".join(text.rstrip().splitlines()[-SHOWN_LINES:]))
 
 

@@ -18,6 +18,7 @@ from aml.azure import Client, dataplane, management
 from aml.command import LimitReached, Refusal
 from aml.identity import sign_in
 from aml.jobs import ENDED, status
+from aml.logs import Logs
 from aml.runs import Follower
 
 NOT_RESPONDING_MINUTES = 15  # a node that lost its network for a moment comes back; one that is gone does not
@@ -60,7 +61,8 @@ def main(argv: list[str] | None = None) -> int:
         raise Refusal(
             f"There is no job {given.job_name} in workspace {at.name}", "It was deleted, or never submitted", "submit it with submit_job"
         )
-    follower = Follower(dataplane(at, credential, client.get()["location"], "history/v1.0"), given.job_name)
+    history = dataplane(at, credential, client.get()["location"], "history/v1.0")
+    follower = Follower(history, given.job_name, Logs(given.evidence, "wait_job", at.name))
     ended = status(job)
     if ended == "Completed":
         ci.say(f"unchanged  job {given.job_name} had completed already")

@@ -16,6 +16,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from aml import ci
 from aml.azure import Client
+from aml.logs import Logs
 
 # Source: azure/ai/ml/constants/_job/job.py, COMMON_RUNTIME_STREAM_LOG_PATTERN and COMMAND_JOB_LOG_PATTERN
 _LOG = re.compile(r"user_logs/std_log[\D]*[0]*(?:_ps)?\.txt|azureml-logs/[\d]{2}.+\.txt")
@@ -46,10 +47,10 @@ class Run:
 
 
 class Follower:
-    """A job and its steps, looked at again and again with `look`."""
+    """A job and its steps, looked at again and again with `look`. What is shown of their logs is kept in `logs`, too."""
 
-    def __init__(self, history: Client, name: str) -> None:
-        self._history = history
+    def __init__(self, history: Client, name: str, logs: Logs) -> None:
+        self._history, self._kept = history, logs
         self._group, self._open = contextlib.ExitStack(), ""
         self.top = Run(name, name)
         self.steps: dict[str, Run] = {}
@@ -81,8 +82,12 @@ class Follower:
 
     def tail(self, run: Run, lines: int = 20) -> list[tuple[str, list[str]]]:
         """The last lines of a run's logs; of what was written before its own log, if it has none (an image that could not be built)."""
-        files = self._logs(run) or dict(run.details.get("logFiles") or {})
-        return [(name, self._history.read(url).decode("utf-8", "replace").splitlines()[-lines:]) for name, url in sorted(files.items())]
+        found = []
+        for name, url in sorted((self._logs(run) or dict(run.details.get("logFiles") or {})).items()):
+            text = self._history.read(url).decode("utf-8", "replace")
+            self._kept.put(f"{run.title}-{name}", text, key=f"{run.id}/{name}")
+            found.append((name, text.splitlines()[-lines:]))
+        return found
 
     def _update(self, run: Run) -> None:
         run.details = self._history.get(f"runs/{run.id}/details")
@@ -121,7 +126,9 @@ class Follower:
             end = len(new) if run.finished or run.status in ("Completed", "Failed", "Canceled") else new.rfind(b"\n") + 1
             if end:
                 self._within(f"{run.title}: {name}")
-                ci.say(new[:end].decode("utf-8", "replace").rstrip("\n"))
+                text = new[:end].decode("utf-8", "replace")
+                self._kept.add(f"{run.title}-{name}", text, key=f"{run.id}/{name}")
+                ci.say(text.rstrip("\n"))
                 run.shown[name] = offset + end
                 moved = True
         return moved

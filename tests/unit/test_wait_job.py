@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import wait_job
 from aml import runs
 from aml.azure import Client
 from aml.command import LimitReached, Refusal
+from aml.logs import Logs
 
 RUN, STEP = "/history/runs/job", "/history/runs/step"
 
@@ -63,8 +65,13 @@ class Azure:
 
     def wait(self, minutes: float = 5, at_limit: str = "cancel") -> str:
         client, history = (Client(f"{self.played.url}/{root}", Credential()) for root in ("arm", "history"))
-        self.follower = runs.Follower(history, "job")
+        self.follower = runs.Follower(history, "job", Logs(Path("evidence"), "wait_job", "dev"))
         return wait_job.until_ended(client, self.follower, "job", minutes, at_limit)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +229,8 @@ def test_logs_of_steps_are_shown_as_they_grow_and_only_once(played: Any, capsys:
         "last without an end",
         "job job: Completed",
     ]
+    kept = Path("evidence/logs/wait_job-dev-train-user_logs-std_log.log")
+    assert kept.read_text() == "one\ntwo\nthree ü\n: :error::forged\nlast without an end"
 
 
 def test_a_failed_step_is_named_with_its_error_and_last_lines(played: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,6 +246,8 @@ def test_a_failed_step_is_named_with_its_error_and_last_lines(played: Any, capsy
         "train: the last lines of user_logs/std_log.txt",
         *(f"line {number}" for number in range(80, 100)),
     ]
+    [kept] = Path("evidence/logs").iterdir()
+    assert kept.read_text() == "".join(f"line {number}\n" for number in range(100))
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e9", "soon"])

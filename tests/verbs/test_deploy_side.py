@@ -149,7 +149,7 @@ def test_a_scoring_script_that_fails_to_load_leaves_what_is_live_untouched(proje
     assert f"It was deleted; the traffic of {project.name}-dev is as before: {live}=100." in outcome.refusal
     assert "Fix: correct the scoring script" in outcome.refusal
     assert "no model today" in outcome.out
-    kept = project.folder.parent / "evidence/deploy_online-dev-inference-server.log"
+    kept = project.folder.parent / "evidence/logs/deploy_online-dev-inference-server.log"
     assert "no model today" in kept.read_text()
     assert [found["name"] for found in project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"]] == [live]
     assert project.traffic() == {live: 100}
@@ -165,7 +165,7 @@ def test_an_image_that_can_not_be_built(project: Any) -> None:
     outcome = project.run("deploy_online", bundle_id=project.bundle())
     assert "failed: ImageBuildFailure" in outcome.refusal
     assert "no requirement at all!" in outcome.out
-    assert "no requirement at all!" in (project.folder.parent / "evidence/deploy_online-dev-image-build.log").read_text()
+    assert "no requirement at all!" in (project.folder.parent / "evidence/logs/deploy_online-dev-image-build.log").read_text()
 
 
 def test_logs_that_can_not_be_read_or_kept_do_not_hide_the_failure(project: Any, azure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,13 +178,14 @@ def test_logs_that_can_not_be_read_or_kept_do_not_hide_the_failure(project: Any,
     sealed = project.bundle()
     azure.fault(path="*/getLogs", method="POST", status=400, code="BadRequest", times=0)
     monkeypatch.setattr(blobs, "read", unreadable := Unreadable(blobs.read))
-    project.write("../evidence/deploy_online-dev-image-build.log/in-the-way", "")
+    project.write("../evidence/logs/deploy_online-dev-image-build.log/in-the-way", "")
     outcome = project.run("deploy_online", bundle_id=sealed)
     assert unreadable.asked
     assert "failed: ImageBuildFailure" in outcome.refusal
     assert "It was deleted" in outcome.refusal
     assert "can't be read: it has too many bytes" in outcome.out
-    assert "image-build, last lines (it can't be kept: " in outcome.out
+    assert "A log can't be kept: " in outcome.out + outcome.err
+    assert "image-build, last lines (the rest is lost)" in outcome.out
     assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments")["value"] == []
 
 
