@@ -337,6 +337,12 @@ def _hooks(job: Job, strategy: Mapping) -> None:
             job.hooks[name] = Hook(_steps(hook), _pool(_get(hook, "pool")), hook.at)
 
 
+def written_step(text: str, at: Place) -> Step:
+    """A step that the service adds, such as `checkout: self`."""
+    key, _, value = text.partition(": ")
+    return _step(Mapping([(Text(key, at), Text(value, at))], at))
+
+
 def _steps(node: Mapping) -> list[Step]:
     return [_step(_mapping(item)) for item in _items(node, "steps")]
 

@@ -145,6 +145,7 @@ class Service:
     variable_groups: dict[str, dict[str, str | tuple[str, bool]]] = field(default_factory=dict)
     variables: dict[str, str] = field(default_factory=dict)
     validations: dict[str, Approval] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
     collection_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     project_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     plan_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -184,6 +185,16 @@ class Service:
         if done.returncode:
             raise CannotRun(f"Repository {alias}: {repository.folder} has no commit at {repository.ref}")
         return done.stdout.strip()
+
+    def environment(self, name: str) -> Environment:
+        """An environment by its name, which has no case. Raises StopIteration for one that is not there."""
+        return next(environment for known, environment in self.environments.items() if known.lower() == name.lower())
+
+    def counter(self, prefix: Any = "", seed: Any = 0) -> int:
+        """`counter(prefix, seed)`: the seed at first, and one more each time that this object is asked for the prefix."""
+        key = str(prefix or "").lower()
+        self.counters[key] = self.counters[key] + 1 if key in self.counters else int(seed or 0)
+        return self.counters[key]
 
     def job_started(self, record: Mapping[str, Any]) -> dict[str, str]:
         """Variables of a job that begins: System.AccessToken and System.OidcRequestUri.
