@@ -56,6 +56,7 @@ def generated() -> dict[Path, str]:
         "examples/flight-delay/docs/azure-devops.md": {"roles": roles()},
         "scripts/README.md": {"verbs": verb_tables()},
         "scripts/emulator/README.md": {"coverage": coverage()},
+        "tests/ado/README.md": {"rules": rules()},
     }
     made: dict[Path, str] = {}
     for name, tables in parts.items():
@@ -251,6 +252,12 @@ def flag_row(flag: argparse.Action) -> list[str]:
 def roles() -> str:
     """What a workspace's service principal may do."""
     return table(["role", "on", "why"], [list(row) for row in importlib.import_module("_provision").ROLES])
+
+
+def rules() -> str:
+    """The linter's rules for Azure Pipelines YAML."""
+    sys.path.append(str(ROOT / "tests" / "ado"))
+    return str(importlib.import_module("azure_pipelines.cli").table())
 
 
 def coverage() -> str:
