@@ -4,7 +4,7 @@
 
     organization: contoso
     project: mlops
-    repositories: {self: {folder: /work/flight-delay, name: flight-delay}}
+    repositories: {self: {folder: ../flight-delay, name: flight-delay}}
     service_connections:
       azureml-dev: {id: ..., scheme: WorkloadIdentityFederation, tenant_id: ..., client_id: ..., subscription_id: ...}
     environments:
