@@ -146,8 +146,11 @@ def _rewrite(job: dict[str, Any], workflow: str) -> None:
         job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"  # noqa: S105 - the emulator takes what the URL says of the job
 
 
-def commit_project(source: Path, folder: Path) -> str:
-    """Make `folder` a git repository whose last commit is the project as it is in `source`; the commit's id."""
+def commit_project(source: Path, folder: Path, date: str = "") -> str:
+    """Make `folder` a git repository whose last commit is the project as it is in `source`; the commit's id.
+
+    Of the same content at the same `date` (as git reads one) it is the same id.
+    """
     for old in folder.iterdir() if folder.exists() else ():
         if old.name != ".git":
             shutil.rmtree(old) if old.is_dir() and not old.is_symlink() else old.unlink()
@@ -158,14 +161,14 @@ def commit_project(source: Path, folder: Path) -> str:
         _git(folder, "remote", "add", "origin", f"https://github.com/{REPOSITORY}")
     _git(folder, "add", "-A")
     if _git(folder, "status", "--porcelain"):
-        _git(folder, "commit", "-q", "-m", "Demo run")
+        _git(folder, "commit", "-q", "-m", "Demo run", date=date)
     return _git(folder, "rev-parse", "HEAD")
 
 
-def _git(folder: Path, *words: str) -> str:
+def _git(folder: Path, *words: str, date: str = "") -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     for role in ("AUTHOR", "COMMITTER"):
-        env |= {f"GIT_{role}_NAME": "Demo", f"GIT_{role}_EMAIL": "demo@contoso.com"}
+        env |= {f"GIT_{role}_NAME": "Demo", f"GIT_{role}_EMAIL": "demo@contoso.com"} | ({f"GIT_{role}_DATE": date} if date else {})
     env["GIT_CONFIG_GLOBAL"] = os.devnull
     return subprocess.run(["git", *words], cwd=folder, env=env, check=True, capture_output=True, text=True).stdout.strip()
 

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +113,14 @@ def start_emulator(home: Path, *options: str) -> Emulator:
     return Emulator(home, found["port"], process, environment(home))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file stays in one process, for what its tests share; the journeys of each CI system are one group, whatever their file."""
+    for item in items:
+        world = getattr(getattr(item, "callspec", None), "params", {}).get("world")
+        item.add_marker(pytest.mark.xdist_group(f"journeys-{world}" if world else item.nodeid.partition("::")[0]))
+
+
 @pytest.fixture(scope="session")
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """The emulator of this test process. Tests share it: use names of your own, and clear the faults that you ask for."""
@@ -124,13 +132,19 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def second_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    """Another one beside it, for tests that compare what became of two."""
-    running = start_emulator(tmp_path_factory.mktemp("second") / "home")
+def another_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Emulator]]:
+    """Starts one more that lasts as long as the tests, for worlds that must not share theirs."""
+    running: list[Emulator] = []
+
+    def start() -> Emulator:
+        running.append(start_emulator(tmp_path_factory.mktemp("emulator") / "home"))
+        return running[-1]
+
     try:
-        yield running
+        yield start
     finally:
-        running.stop()
+        for one in running:
+            one.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -1,14 +1,21 @@
-"""A world for whole journeys: an emulated Azure with dev, prod and a registry, the catalog, and a project whose workflows run under act."""
+"""Worlds for whole journeys: an emulated Azure with dev, prod and a registry, the catalog, and a project whose CI runs here.
+
+There are two, with an emulator each: GitHub's workflows run under act, Azure DevOps' pipelines under the runner of tests/ado. A test
+that takes `world` runs in both, or in the one that it asks for.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,18 +25,27 @@ import _act
 import _setup
 from _provision import provision
 
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "ado"))
+
+from azure_pipelines import repositories, templates  # noqa: E402
+from azure_pipelines.agent import Agent  # noqa: E402
+from azure_pipelines.report import Run as PipelineRun  # noqa: E402
+from azure_pipelines.run import run as run_pipeline  # noqa: E402
+from emulated import EmulatedService  # noqa: E402
+
 if TYPE_CHECKING:
     from tests.conftest import Emulator
 
-ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 TOOLS = ROOT / ".cache" / "tools"
-EVERYTHING = ["validate", "train", "deploy", "share", "production"]
+RESULTS = {"Succeeded": "success", "SucceededWithIssues": "success", "Failed": "failure", "Canceled": "cancelled", "Skipped": "skipped"}
+Watch = Callable[[_act.Event], None]
 
 
 @dataclass
 class World:
-    """One project, one catalog, one emulated Azure."""
+    """One project, one catalog, one emulated Azure, and GitHub."""
 
     emulator: Emulator
     place: Path
@@ -38,13 +54,21 @@ class World:
     def run(
         self,
         *edits: tuple[str, str, str],
-        workflow: str = "release.yml",
+        caller: str = "release",
         event: str = "push",
         inputs: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
-        **options: Any,
+        watch: Watch | None = None,
     ) -> _act.Run:
-        """Run a workflow of the example after `edits` (file, old text, new text) and new `files`, as one more commit."""
+        """Run one of the example's callers after `edits` (file, old text, new text) and new `files`, as one more commit.
+
+        `event` is GitHub's word: push, pull_request or workflow_dispatch, which may have `inputs`.
+        """
+        self.commit(edits, files or {})
+        return self.engine(caller, event, inputs or {}, watch or show)
+
+    def commit(self, edits: tuple[tuple[str, str, str], ...], files: Mapping[str, str]) -> None:
+        """Commit the example with the edits, and only those, to the project."""
         self.runs += 1
         source = self.place / f"source-{self.runs}"
         shutil.copytree(self.place / "example", source)
@@ -52,17 +76,28 @@ class World:
             text = (source / name).read_text(encoding="utf-8")
             assert old in text, f"{name} has no {old!r}"
             (source / name).write_text(text.replace(old, new), encoding="utf-8")
-        for name, text in (files or {}).items():
+        for name, text in files.items():
             (source / name).write_text(text, encoding="utf-8")
-        _act.commit_project(source, self.place / "project")
+        _act.commit_project(source, self.place / "project", date=f"2026-01-01T00:{self.runs:02}:00Z")
+
+    def engine(self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch) -> _act.Run:
+        """Run a caller as the CI system would."""
+        return _act.run(
+            self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS,
+            event=event, inputs=inputs, artifacts=self.artifacts, limit=900, watch=watch,
+        )  # fmt: skip
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the artifacts of the run go that is under way or was last."""
+        return self.place / f"artifacts-{self.runs}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What a runner sees of this machine: the emulated Azure, and nobody's credentials."""
         env = {name: value for name, value in self.emulator.env.items() if not name.startswith("AZURE_")}
         env["PYTHONPATH"] = os.environ["PYTHONPATH"]  # what is run here reaches the emulator or nothing
-        artifacts = self.place / f"artifacts-{self.runs}"
-        options.setdefault("watch", show)
-        return _act.run(
-            self.place / "project", workflow, self.place / "catalog", env, TOOLS,
-            event=event, inputs=inputs, artifacts=artifacts, limit=900, **options,
-        )  # fmt: skip
+        return env
 
     def endpoint(self, workspace: str) -> dict[str, Any]:
         """An endpoint with its deployments as ARM gives them, without what changes by looking; {} where there is none."""
@@ -89,6 +124,18 @@ class World:
         """Which deployments get traffic, and how much."""
         return {name: share for name, share in self.endpoint(workspace)["properties"]["traffic"].items() if share}
 
+    def ask(self, workspace: str, request_file: str) -> Any:
+        """What the endpoint answers to one of the example's requests, sent by the administrator."""
+        endpoint = self.endpoint(workspace)
+        answer = self.emulator.admin.session.post(
+            endpoint["properties"]["scoringUri"],
+            json=json.loads((self.place / "example" / request_file).read_text(encoding="utf-8")),
+            headers={"Authorization": f"Bearer {self.emulator.admin.token('https://ml.azure.com/.default')}"},
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     @contextmanager
     def untouched(self, *workspaces: str) -> Iterator[None]:
         """Assert that what happens inside leaves the endpoints of these workspaces exactly as they were."""
@@ -108,10 +155,89 @@ class World:
         return job.id, step.name, [line.removeprefix("error: ") for line in step.lines if line.startswith("error: ")]
 
     @staticmethod
+    def said(run: _act.Run) -> set[str]:
+        """Which of created, updated and unchanged the verbs said."""
+        said = " ".join(line for job in run.jobs.values() for step in job.steps if step.name != "Set up" for line in step.lines)
+        return {word for word in ("created", "updated", "unchanged") if word in said}
+
+    @staticmethod
     def evidence(run: _act.Run) -> dict[str, dict[str, Any]]:
         """The statements that a run kept, by artifact and file."""
         paths = sorted(run.artifacts.glob("evidence-*/*.json"))
         return {f"{path.parent.name}/{path.name}": json.loads(path.read_text(encoding="utf-8")) for path in paths}
+
+
+@dataclass
+class AzureDevOps(World):
+    """One project, one catalog, one emulated Azure, and Azure DevOps."""
+
+    approvals: list[dict[str, str]] = field(default_factory=lambda: [{"approver": "Rea Lee"}])
+    connections: dict[str, Any] = field(default_factory=dict)
+    patience: float = 0.0
+    services: Queue[EmulatedService] = field(default_factory=Queue)  # one for each run as it begins, for whoever acts beside it
+
+    def engine(self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch) -> _act.Run:
+        """Run a caller under the runner of tests/ado; what became of it in the words of `_act`."""
+        folders = {"self": self.place / "project", "catalog": self.place / "azure-devops-catalog"}
+        names = {"self": "flight-delay", "catalog": "azureml-catalog"}
+        reason = {"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event]
+        service = EmulatedService.read(
+            {
+                "pipeline": caller,
+                "reason": reason,
+                "requested_for": "Kim Doe",
+                "repositories": {alias: {"folder": folder, "name": names[alias]} for alias, folder in folders.items()},
+                "environments": {"dev": {}, "production": {"approvals": self.approvals, "exclusive_lock": True}},
+                "service_connections": self.connections,
+            },
+            home=self.emulator.home,
+            approval_timeout=self.patience,
+        )
+        self.services.put(service)
+        expanded = templates.expand(
+            {alias: repositories.Repository(alias, folder, f"mlops/{names[alias]}") for alias, folder in folders.items()},
+            f"/.ado/{caller}.yml",
+            parameters=dict(inputs),
+            variables={"Build.Reason": reason},
+        )
+        (self.place / "bin").mkdir(exist_ok=True)
+        (az := self.place / "bin" / "az").is_symlink() or az.symlink_to(ROOT / ".venv-az" / "bin" / "az")
+        agent = Agent(
+            work=self.place / f"agent-{self.runs}",
+            tools=TOOLS,
+            env=self.env,
+            path=f"{az.parent}{os.pathsep}{os.environ['PATH']}",
+            pythons={"3.12": Path(getattr(sys, "_base_executable", sys.executable))},  # the one there is
+        )
+        found = run_pipeline(expanded, service, agent, watch=lambda event: watch(_event(event)), limit=900)
+        service.finish("succeeded" if found.succeeded else "failed")
+        return self.told(found)
+
+    @staticmethod
+    def told(run: PipelineRun) -> _act.Run:
+        """The run in the words of `_act`. A stage stands for its one job, which GitHub calls by the same name."""
+        ran = {job.stage: _job(job) for job in run.jobs.values()}
+        return _act.Run(jobs=ran, code=int(not run.succeeded), problems=list(run.problems), artifacts=run.artifacts)
+
+
+def _job(job: Any) -> _act.Job:
+    return _act.Job(job.stage, RESULTS.get(job.result, ""), [_step(step) for step in job.steps], job.summary)
+
+
+def _step(step: Any) -> _act.Step:
+    return _act.Step(step.name, RESULTS.get(step.result, ""), step.seconds, [_line(line) for line in step.lines], step.outputs)
+
+
+def _line(line: str) -> str:
+    """A line of a log with its level as `_act` writes it."""
+    for level in ("error", "warning"):
+        if line.startswith(f"##[{level}]"):
+            return f"{level}: {line.removeprefix(f'##[{level}]')}"
+    return line
+
+
+def _event(event: Any) -> _act.Event:
+    return _act.Event(event.kind, _job(event.job), _step(event.step) if event.step else None, _line(event.text))
 
 
 def show(event: _act.Event) -> None:
@@ -131,18 +257,52 @@ def tools() -> Path:
     return TOOLS
 
 
-@pytest.fixture(scope="session")
-def world(emulator: Emulator, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> World:
-    """The world before the first release."""
-    place = tmp_path_factory.mktemp("world")
+def build(kind: type[World], emulator: Emulator, place: Path) -> World:
+    """A world before its first release."""
     provision(emulator.home, EXAMPLE)
     # One copy for all runs, so that an edit of the example while they run is not taken for a change of theirs.
     shutil.copytree(EXAMPLE, place / "example", ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv"))
-    _act.prepare_catalog(place / "catalog")
-    return World(emulator, place)
+    if kind is World:
+        _act.prepare_catalog(place / "catalog")
+    else:
+        tag_catalog(place / "azure-devops-catalog")
+    return kind(emulator, place)
+
+
+def tag_catalog(folder: Path) -> None:
+    """The catalog as a repository of Azure Repos, with the tag that callers name."""
+    ignored = shutil.ignore_patterns("__pycache__", "emulator", "node_modules")
+    for name in ("scripts", "schemas", ".ado"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    who = ["-c", "user.name=Demo", "-c", "user.email=demo@contoso.com"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "Catalog"], ["tag", "v0"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+
+
+@pytest.fixture(scope="session")
+def another_world(
+    another_emulator: Callable[[], Emulator], tools: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], World]:
+    """Makes a world before its first release, with an emulator of its own: `github` or `azure_devops`."""
+    kinds = {"github": World, "azure_devops": AzureDevOps}
+    return lambda name: build(kinds[name], another_emulator(), tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session", params=["github", "azure_devops"])
+def world(request: pytest.FixtureRequest, another_world: Callable[[str], World]) -> World:
+    """The world before the first release, on GitHub and on Azure DevOps."""
+    return another_world(request.param)
 
 
 @pytest.fixture(scope="session")
 def released(world: World) -> _act.Run:
     """The first release, whatever became of it."""
     return world.run()
+
+
+@pytest.fixture(autouse=True)
+def no_fault_stays(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test asked its emulator to get wrong ends with it."""
+    yield
+    if "world" in request.fixturenames:
+        request.getfixturevalue("world").emulator.ask("DELETE", "/faults")

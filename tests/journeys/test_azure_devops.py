@@ -1,0 +1,116 @@
+"""What only Azure DevOps' side of the journeys can show: approvals, service connections, templates that a project may call by itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from queue import Queue
+from typing import TYPE_CHECKING
+
+import pytest
+
+import _act
+from emulator import cli
+
+if TYPE_CHECKING:
+    from tests.journeys.conftest import AzureDevOps
+
+pytestmark = pytest.mark.parametrize("world", ["azure_devops"], indirect=True, scope="session")
+
+PROMOTED = {"share": "success", "production": "success"}
+SECRET = "not-a-secret-of-anybody-1"
+OWN = """\
+trigger: none
+resources:
+  repositories:
+    - repository: catalog
+      type: git
+      name: mlops/azureml-catalog
+      ref: refs/tags/v0
+extends:
+  template: .ado/stages/%s.yml@catalog
+  parameters:
+    %s
+"""
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(world: AzureDevOps) -> Iterator[None]:
+    """Who approves, how long that may take and which connections there are is each test's own."""
+    before = world.approvals, world.patience, world.connections
+    world.services = Queue()
+    yield
+    world.approvals, world.patience, world.connections = before
+
+
+def call(world: AzureDevOps, template: str, **parameters: str) -> _act.Run:
+    """Run a pipeline of the project's own that extends one of the catalog's templates."""
+    text = OWN % (template, "\n    ".join(f'{name}: "{value}"' for name, value in parameters.items()))
+    return world.run(caller="own", event="workflow_dispatch", files={".ado/own.yml": text})
+
+
+def test_production_waits_for_who_may_approve_it(world: AzureDevOps, released: _act.Run) -> None:
+    """The share is done before; production begins when the approver has said so, and when somebody else says so, it does not."""
+    world.approvals, world.patience = [{"approver": "Rea Lee", "verdict": "pending"}], 60
+    seen: dict[str, object] = {}
+
+    def approve() -> None:
+        service = world.services.get(timeout=60)
+        while not (waiting := service.rest("GET", "pipelines/approvals", state="pending")["value"]):
+            pass
+        records = service.rest("GET", f"build/builds/{service.build_id}/timeline")["records"]
+        seen["jobs"] = {one["name"]: one["result"] for one in records if one["type"] == "Job"}
+        decision = [{"approvalId": waiting[0]["id"], "status": "approved", "comment": "go"}]
+        with pytest.raises(Exception, match=r"^403 "):
+            service.rest("PATCH", "pipelines/approvals", decision, as_user="Kim Doe")
+        service.rest("PATCH", "pipelines/approvals", decision, as_user="Rea Lee")
+
+    approver = threading.Thread(target=approve)
+    approver.start()
+    run = call(world, "promote", bundle_id=released.outputs["bundle_id"])
+    approver.join()
+    assert run.results == PROMOTED
+    assert seen["jobs"] == {"Share": "succeeded"}
+
+
+def test_a_rejected_promotion_leaves_production_as_it_was(world: AzureDevOps, released: _act.Run) -> None:
+    world.approvals = [{"approver": "Rea Lee", "verdict": "rejected", "comment": "not today"}]
+    with world.untouched("prod"):
+        run = call(world, "promote", bundle_id=released.outputs["bundle_id"])
+    assert run.results == {"share": "success"}
+    assert run.code == 1
+
+
+@pytest.mark.parametrize(
+    ("connection", "bundle_from", "complaint"),
+    [
+        ("azureml-dev", "registry", "AADSTS700213"),  # dev's connection, which production's identity does not trust
+        ("azureml-production", "workspace", "takes bundles from the registry only"),
+    ],
+)
+def test_a_caller_of_its_own_gets_nowhere(
+    world: AzureDevOps, released: _act.Run, connection: str, bundle_from: str, complaint: str
+) -> None:
+    """What a project writes in its pipelines, dev's connection is not production's identity, and production reads no other workspace."""
+    more = {"workspace": "prod", "service_connection": connection, "bundle_from": bundle_from}
+    with world.untouched("dev", "prod"):
+        run = call(world, "deploy", bundle_id=released.outputs["bundle_id"], **more)
+    job, step, errors = world.stop(run)
+    assert (job, step) == ("deploy", "Verify bundle")
+    assert len(errors) == 1
+    assert complaint in errors[0]
+
+
+def test_a_connection_with_a_secret_works_and_is_warned_of(world: AzureDevOps, released: _act.Run) -> None:
+    spec = world.spec("dev")
+    cli.request(world.emulator.home, "POST", "/identities", {"name": "dev", "client_id": spec["client_id"], "secret": SECRET})
+    ids = {name: spec[name] for name in ("tenant_id", "client_id", "subscription_id")}
+    world.connections = {
+        "azureml-dev": {**ids, "id": "5ec4e700-0000-4000-8000-000000000001", "scheme": "ServicePrincipal", "secret": SECRET}
+    }
+    with world.untouched("dev", "prod"):
+        run = call(world, "deploy", bundle_id=released.outputs["bundle_id"])
+    assert run.results == {"deploy": "success"}
+    lines = run.jobs["deploy"].lines
+    assert any(line.startswith("warning: Signing in with AZURE_CLIENT_SECRET") for line in lines)
+    assert SECRET not in "\n".join(lines)
