@@ -360,11 +360,6 @@ def test_a_journey_is_the_same_on_both(journey: str) -> None:
     assert unmeant(journey) == []
 
 
-@pytest.mark.parametrize("journey", _docs.JOURNEYS)
-def test_a_journey_is_described_by_the_same_words(journey: str) -> None:
-    assert _docs.summary(_docs.WORKFLOWS / f"{journey}.yml") == _docs.summary(_docs.TEMPLATES / f"{journey}.yml")
-
-
 @pytest.mark.parametrize("row", MEANT, ids=lambda row: f"{row.what} {row.name}")
 def test_a_row_of_the_table_is_still_needed_and_says_why(row: Meant, found: dict[str, set[Difference]]) -> None:
     assert any(matches(row, one) for differences in found.values() for one in differences)
