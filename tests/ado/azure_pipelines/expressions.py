@@ -7,17 +7,18 @@ expression, and the Fault the place of the text it stands in.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import NamedTuple, TypeAlias
 
 from .functions import FUNCTIONS
 from .nodes import Fault, Place
-from .values import Mistake, Value, member, members, version
+from .values import Mistake, Value, decimal, member, members, version
 
 _NUMERIC = re.compile(r"[-.0-9][^\s\[\](),]*")
 _PLAIN_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)")
+_STRING = re.compile(r"'(?:[^']|'')*'")
+_WORD = re.compile(r"[^\s\[\](),.]+")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST, _LONGEST = 50, 21000
 _HELP = "For more help, refer to https://go.microsoft.com/fwlink/?linkid=842996"
@@ -51,7 +52,7 @@ class Index:
 @dataclass(frozen=True)
 class Call:
     token: Token
-    arguments: tuple[Term, ...]
+    arguments: Sequence[Term]
 
 
 Term: TypeAlias = "Literal | Name | Index | Call"
@@ -101,11 +102,11 @@ def parse(text: str, at: Place) -> Expression:
     """Parse what stands inside the brackets. Raises Fault, as the service words it."""
     if len(text) > _LONGEST:
         raise Fault(f"Exceeded max expression length {_LONGEST}. {_HELP}", at)
-    if not text.strip():
+    written = text.strip()
+    if not written:
         raise Fault("An expression was expected", at)
     try:
-        parser = _Parser(text)
-        return Expression(text, at, parser.whole())
+        return Expression(written, at, _Parser(written).whole())
     except Mistake as mistake:
         raise Fault(str(mistake), at) from None
 
@@ -150,7 +151,7 @@ def _walk(term: Term) -> Iterator[Term]:
 
 def _references(term: Term) -> Iterator[list[str]]:
     chain: list[str] = []
-    inside: list[Term] = list(term.arguments) if isinstance(term, Call) else []
+    inside: list[Term] = [*term.arguments] if isinstance(term, Call) else []
     while isinstance(term, Index):
         known = isinstance(term.by, Literal)
         if not known:
@@ -173,14 +174,14 @@ def _unknown(token: Token, written: str) -> str:
 
 
 def _wrong(what: str, token: Token, written: str) -> str:
-    return f"{what}: '{token.text}'. Located at position {token.position} within expression: {written.strip()}. {_HELP}"
+    return f"{what}: '{token.text}'. Located at position {token.position} within expression: {written}. {_HELP}"
 
 
 class _Parser:
     """Recursive descent over the tokens."""
 
     def __init__(self, written: str) -> None:
-        self.written = written.strip()
+        self.written = written
         self.tokens = list(self._split())
         self.next = 0
         self.depth = 0
@@ -217,11 +218,11 @@ class _Parser:
     def start(self, token: Token) -> Term:
         word = token.text
         if word.startswith("'"):
-            if len(word) < 2 or not re.fullmatch(r"'(?:[^']|'')*'", word):
+            if not _STRING.fullmatch(word):
                 raise self.wrong("Unrecognized value", token)
             return Literal(word[1:-1].replace("''", "'"))
         if _NUMERIC.fullmatch(word):
-            found = version(word) if word.count(".") > 1 else Decimal(word) if _PLAIN_NUMBER.fullmatch(word) else None
+            found = version(word) if word.count(".") > 1 else decimal(word) if _PLAIN_NUMBER.fullmatch(word) else None
             if found is None:
                 raise self.wrong("Unrecognized value", token)
             return Literal(found)
@@ -249,7 +250,7 @@ class _Parser:
         if self.peek() == ")" and known and not known.least <= len(arguments) <= known.most:
             raise self.wrong("Unexpected symbol", self.take())
         self.close(")", "Unclosed function", token)
-        return Call(token, tuple(arguments))
+        return Call(token, arguments)
 
     def nested(self, opened: Token, unclosed: str) -> Term:
         if self.peek() is None:
@@ -289,12 +290,12 @@ class _Parser:
             if numeric and (self.written[at] != "." or last in "[(,"):
                 word = numeric[0]
             elif self.written[at] == "'":
-                found = re.compile(r"'(?:[^']|'')*'").match(self.written, at)
+                found = _STRING.match(self.written, at)
                 word = found[0] if found else self.written[at:]
             elif self.written[at] in "[](),*.":
                 word = self.written[at]
             else:
-                found = re.compile(r"[^\s\[\](),.]+").match(self.written, at)
+                found = _WORD.match(self.written, at)
                 word = found[0] if found else self.written[at]
             yield Token(word, at + 1)
             last, at = word, at + len(word)

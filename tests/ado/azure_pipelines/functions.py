@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
-from .values import Mistake, Value, compare, convert, equal, folded, kind, members, number, text, truthy
+from .values import Mistake, Value, compare, equal, folded, kind, number, text, truthy
 
 Argument: TypeAlias = Callable[[], Value]  # evaluated when it is asked for, which is what a short circuit needs
-_ANY = 2**31 - 1
+_ANY = 21_000  # An expression has no more characters.
 _HOLE = re.compile(r"\{\{|\}\}|\{(\d+)(?::((?:[^}]|\}\})*))?\}|[{}]")
 
 
@@ -42,7 +42,6 @@ def _in(arguments: Sequence[Argument]) -> bool:
 
 def _coalesce(arguments: Sequence[Argument]) -> Value:
     """The first that is neither null nor empty, else the last."""
-    value = None
     for argument in arguments:
         value = argument()
         if value is not None and value != "":
@@ -52,7 +51,9 @@ def _coalesce(arguments: Sequence[Argument]) -> Value:
 
 def _contains_value(arguments: Sequence[Argument]) -> bool:
     """Each item becomes the kind of the value that is looked for."""
-    return any(equal(arguments[1](), item) for item in members(arguments[0]()))
+    among = arguments[0]()
+    items = among.values() if isinstance(among, dict) else among if isinstance(among, list) else ()
+    return any(equal(arguments[1](), item) for item in items)
 
 
 def _join(arguments: Sequence[Argument]) -> str:
@@ -131,7 +132,7 @@ def _replace(value: Value, old: Value, new: Value) -> str:
 
 def _split(value: Value, by: Value) -> list[Value]:
     """The second argument is one separator, however many characters it has."""
-    return list(text(value).split(text(by))) if text(by) else [text(value)]
+    return [*text(value).split(text(by))] if text(by) else [text(value)]
 
 
 def _substring(value: Value, start: Value, length: Value) -> str:
@@ -145,7 +146,7 @@ def _json(value: Value, indent: str = "\n") -> str:
     """Two spaces a level."""
     inner = indent + "  "
     if isinstance(value, dict):
-        pairs = [f"{inner}{json.dumps(str(key), ensure_ascii=False)}: {_json(item, inner)}" for key, item in value.items()]
+        pairs = [f"{inner}{json.dumps(key, ensure_ascii=False)}: {_json(item, inner)}" for key, item in value.items()]
         return "{" + ",".join(pairs) + indent + "}" if pairs else "{}"
     if isinstance(value, list):
         return "[" + ",".join(inner + _json(item, inner) for item in value) + indent + "]" if value else "[]"
@@ -194,5 +195,5 @@ FUNCTIONS: dict[str, Function] = {
     "substring": _plain(3, _substring),
     "trim": _plain(1, lambda a: text(a).strip()),
     "upper": _plain(1, lambda a: text(a).upper()),
-    "xor": _plain(2, lambda a, b: convert(a, "Boolean") != convert(b, "Boolean")),
+    "xor": _plain(2, lambda a, b: truthy(a) != truthy(b)),
 }

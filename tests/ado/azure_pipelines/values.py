@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, NamedTuple, TypeAlias
 
 Value: TypeAlias = Any  # None | bool | Decimal (an int or a float is taken as one) | str | Version | datetime | list | dict
@@ -18,7 +18,9 @@ _NUMBER = re.compile(r"[-+]?(\d[\d,]*(\.\d*)?|\.\d+)")
 _VERSION = re.compile(r"\d+(\.\d+){1,3}")
 _TIME = re.compile(r"(\d{4})([-/])(\d\d?)\2(\d\d?)[ T](\d\d?):(\d\d?):(\d\d?)(?:\.(\d{1,6})\d?)?(Z|[-+]\d\d:\d\d)?")
 _LARGEST_PART = 2**31 - 1  # of a version
+_LARGEST = 2**96 - 1
 _DECIMALS = Decimal("0.0000001")  # A number is written with at most seven decimals.
+_EXACT = Context(prec=60)
 
 
 class Mistake(Exception):
@@ -77,7 +79,7 @@ def convert(value: Value, to: str) -> Value:
     An empty string is 0 and null; null is 0 and the empty string; a number or a string is a version if it reads as one.
     """
     known = kind(value)
-    if known == to and known not in ("Array", "Object"):
+    if known == to:
         return Decimal(str(value)) if known == "Number" else value
     made: Value = None
     if to == "Boolean":
@@ -104,7 +106,14 @@ def text(value: Value) -> str:
 
 def number(value: Value) -> Decimal:
     """As a Number. Raises Mistake for what is none."""
-    return Decimal(convert(value, "Number"))
+    made: Decimal = convert(value, "Number")
+    return made
+
+
+def decimal(written: str) -> Decimal | None:
+    """The digits as a number, or None where they are too many for the service."""
+    made = Decimal(written)
+    return made if -_LARGEST <= made <= _LARGEST else None
 
 
 def version(written: str) -> Version | None:
@@ -126,7 +135,8 @@ def equal(left: Value, right: Value) -> bool:
     if known in ("Array", "Object"):
         return left is right
     try:
-        return bool(_key(convert(left, known)) == _key(convert(right, known)))
+        same: bool = _key(convert(left, known)) == _key(convert(right, known))
+        return same
     except Mistake:
         return False
 
@@ -137,7 +147,8 @@ def compare(left: Value, right: Value) -> int:
     if known in ("Null", "Array", "Object"):
         known = "Number"
     one, other = _key(convert(left, known)), _key(convert(right, known))
-    return int(one > other) - int(one < other)
+    order: int = (one > other) - (one < other)
+    return order
 
 
 def member(value: Value, index: Value) -> Value:
@@ -153,7 +164,7 @@ def member(value: Value, index: Value) -> Value:
 def members(value: Value) -> Filtered:
     """`value.*`: the items of a list, the values of a map; of a filtered list those of each item. Nothing of anything else."""
     if isinstance(value, Filtered):
-        return Filtered(found for item in value for found in members(list(item) if isinstance(item, list) else item))
+        return Filtered(found for item in value for found in members(item))
     if isinstance(value, Mapping):
         return Filtered(value.values())
     return Filtered(value if isinstance(value, list) else ())
@@ -165,7 +176,7 @@ def shown(value: Value) -> str:
     if known in ("Null", "Array", "Object"):
         return known
     if known == "String":
-        return "'" + text(value).replace("'", "''") + "'"
+        return f"'{value.replace(chr(39), chr(39) * 2)}'"
     return {"Version": "v", "DateTime": "(DateTime)"}.get(known, "") + text(value)
 
 
@@ -179,7 +190,7 @@ def _found(value: Value, index: Value) -> list[Value]:
             name = text(index)
             if name in value:
                 return [value[name]]
-            return [item for key, item in value.items() if folded(str(key)) == folded(name)][:1]
+            return [item for key, item in value.items() if folded(key) == folded(name)][:1]
     except Mistake:
         pass
     return []
@@ -193,21 +204,20 @@ def _number(value: Value) -> Decimal | None:
     if value is None or value == "":
         return Decimal(0)
     if isinstance(value, bool):
-        return Decimal(int(value))
-    written = value.strip() if isinstance(value, str) else ""
-    return Decimal(written.replace(",", "")) if _NUMBER.fullmatch(written) else None
+        return Decimal(value)
+    if not isinstance(value, str) or not _NUMBER.fullmatch(value.strip()):
+        return None
+    return decimal(value.replace(",", ""))
 
 
 def _string(value: Value) -> str | None:
     if value is None:
         return ""
     if kind(value) == "Number":
-        rounded = Decimal(str(value)).quantize(_DECIMALS, ROUND_HALF_UP) if abs(value) < 10**20 else Decimal(str(value))
-        written = f"{rounded:f}"
-        return written.rstrip("0").rstrip(".") if "." in written else written
+        return f"{Decimal(value).quantize(_DECIMALS, ROUND_HALF_UP, _EXACT):f}".rstrip("0").rstrip(".")
     if isinstance(value, datetime):
         offset = value.strftime("%z") or "+0000"
-        return f"{value:%Y-%m-%d %H:%M:%S}{offset[:3]}:{offset[3:5]}"
+        return f"{value:%Y-%m-%d %H:%M:%S}{offset[:3]}:{offset[3:]}"
     return str(value) if isinstance(value, (bool, Version)) else None
 
 
@@ -216,7 +226,7 @@ def _time(written: str) -> datetime | None:
     if not found:
         return None
     year, _, month, day, hour, minute, second, fraction, offset = found.groups()
-    zone = timezone.utc if offset in (None, "Z") else datetime.strptime(offset, "%z").tzinfo
+    zone = datetime.strptime(offset, "%z").tzinfo if offset else timezone.utc
     try:
         parts = (int(part) for part in (year, month, day, hour, minute, second, (fraction or "").ljust(6, "0")))
         return datetime(*parts, tzinfo=zone)  # type: ignore[arg-type, misc]
