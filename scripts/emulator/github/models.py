@@ -90,6 +90,9 @@ def token(cloud: Cloud, job: Mapping[str, str], audience: str | None = None) -> 
     _check(job)
     repository = job["repository"]
     owner = repository.split("/")[0]
+    known = cloud.store.get(f"github/repos/{repository}") or {}
+    if known.get("subject") is not None:
+        job = {"include_claim_keys": ",".join(known["subject"]), **job}
     now = int(cloud.now().timestamp())
     ref = job.get("ref", "refs/heads/main")
     claims: dict[str, Any] = {
@@ -113,7 +116,7 @@ def token(cloud: Cloud, job: Mapping[str, str], audience: str | None = None) -> 
         "repository_id": job.get("repository_id") or _number(repository),
         "repository_owner": owner,
         "repository_owner_id": job.get("repository_owner_id") or _number(owner),
-        "repository_visibility": job.get("repository_visibility", "private"),
+        "repository_visibility": job.get("repository_visibility") or known.get("visibility", "private"),
         "run_attempt": job.get("run_attempt", "1"),
         "run_id": job.get("run_id", "1"),
         "run_number": job.get("run_number", "1"),
