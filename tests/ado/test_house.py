@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import yaml
-from azure_pipelines import graph, model, schema
+from azure_pipelines import model
+from azure_pipelines.lint import engine
 from azure_pipelines.nodes import Fault, typed
 from azure_pipelines.repositories import Repository
 from azure_pipelines.templates import Expanded, expand
@@ -49,9 +50,9 @@ def calling(template: str, how: str = "extends", before: str = "", **given: obje
     resources = {"resources": {"repositories": [CATALOG]}}
     if how == "extends":
         return expanded({**resources, "extends": call})
-    own = [{"stage": before, "jobs": [{"job": before, "steps": [{"bash": "true"}]}]}] if before else []
     if template.startswith("steps/"):
-        return expanded({**resources, "steps": [call]})
+        return expanded({**resources, "jobs": [{"job": "own", "timeoutInMinutes": 5, "steps": [call]}]})
+    own = [{"stage": before, "jobs": [{"job": before, "timeoutInMinutes": 5, "steps": [{"bash": "true"}]}]}] if before else []
     return expanded({**resources, "stages": [*own, call]})
 
 
@@ -75,8 +76,8 @@ def jobs(found: Expanded) -> Iterator[tuple[model.Stage, model.Job]]:
 
 
 def faults(found: Expanded) -> list[str]:
-    """What the schema and the graph have to say."""
-    return [str(finding) for finding in [*schema.check(found.document), *graph.check(model.read(found.document))]]
+    """What the schema, the graph and the rules of the lint have to say."""
+    return [str(finding) for finding in engine.check(found, {}, {"self": EXAMPLE, "catalog": ROOT})]
 
 
 @pytest.mark.parametrize("caller", CALLERS)
@@ -131,6 +132,14 @@ def test_a_job_runs_where_the_caller_says(journey: str) -> None:
 def test_a_wrong_call_is_refused_before_anything_runs(template: str, given: dict[str, object]) -> None:
     with pytest.raises(Fault):
         calling(template, **given)
+
+
+def test_the_files_themselves_are_sound() -> None:
+    """The rules that look at a file as it was written, and the lint as a caller runs it."""
+    ours = engine.lint(ROOT, [ROOT / ".ado"], repositories={"catalog": ROOT})
+    assert (ours.findings, ours.files) == ([], len(STAGES) + len(STEPS))
+    callers = engine.lint(EXAMPLE, [EXAMPLE / ".ado"], repositories={"catalog": ROOT})
+    assert (callers.findings, callers.files) == ([], len(CALLERS))
 
 
 # What a release is made of. stage: the stages before it; the job; environment and connection; the verbs with their own variables.
