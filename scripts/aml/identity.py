@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import re
 import time
@@ -42,6 +43,7 @@ def sign_in(workspace: Workspace, *, writes: bool = True) -> TokenCredential:
     from azure.core.exceptions import AzureError
 
     found = _credential(workspace)
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())  # it would print what is said below, raw and at length
     try:
         token = found.get_token(SCOPE).token
     except AzureError as error:
@@ -309,4 +311,5 @@ def _presented(workspace: Workspace) -> str:
             return ""
     except (Refusal, AzureError):
         return ""
-    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {token.get('aud')}{hint}"
+    # Not the token's own audience: Entra, where it issues for Azure DevOps, writes the id of the application that stands for this name.
+    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {AUDIENCE}{hint}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from aml import identity
 from aml.command import Refusal
 from aml.workspace import Workspace
 
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 TENANT, CLIENT, OTHER = ("00000000-0000-4000-8000-00000000000" + digit for digit in "123")
 
 
@@ -308,6 +311,25 @@ def test_a_moment_of_trouble_at_azure_devops_is_waited_for(azure_devops: Any) ->
     assert identity._credential(at())._get_oidc_token() == "one"  # type: ignore[attr-defined]
 
 
+def test_a_refusal_is_all_that_is_printed(azure_devops: Any) -> None:
+    """azure-identity logs what it raises, raw and at length; a process without a logging handler of its own prints that."""
+    azure_devops.answer(404, serialised("No endpoint found with identifier c. ##vso[task.complete result=Succeeded]"))
+    code = f"""
+import sys; sys.path.insert(0, {str(SCRIPTS)!r})
+from pathlib import Path
+from aml import command, identity
+from aml.workspace import Workspace
+fields = dict(tenant_id={TENANT!r}, subscription_id="s", resource_group="g", workspace_name="w", client_id={CLIENT!r})
+command.run(lambda: identity.sign_in(Workspace("dev", Path(), stage="dev", people="refused", **fields)) and 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == ""
+    assert done.stdout.startswith("##vso[task.logissue type=error]Azure DevOps gave the job no OIDC token for service connection c. The")
+    assert done.stdout.count("\n") == 1
+    assert done.stdout.count("##vso[") == 1
+
+
 def test_another_refusal_of_azure_is_not_taken_for_one_of_azure_devops(azure_devops: Any) -> None:
     assert identity.refused(ClientAuthenticationError("Something else")) is None
 
@@ -353,7 +375,7 @@ def test_a_subject_that_matches_nothing_is_told_with_what_was_presented(code: st
 @pytest.mark.parametrize("code", ["70021", "700211", "700213", "70025"])
 def test_a_service_connection_that_matches_nothing_is_told_with_what_was_presented(code: str, azure_devops: Any) -> None:
     issuer, subject = f"https://login.microsoftonline.com/{TENANT}/v2.0", "/eid1/c/pub/t/x/a/y/sc/o/c"
-    azure_devops.answer(200, {"oidcToken": jwt(iss=issuer, sub=subject, aud="api://AzureADTokenExchange")})
+    azure_devops.answer(200, {"oidcToken": jwt(iss=issuer, sub=subject, aud="fb60f99c-7a34-4190-8149-302f77469936")})
     line = str(identity.refused(aadsts(code), at()))
     shown = f": issuer {issuer}, subject {subject}, audience api://AzureADTokenExchange"
     assert line.endswith(f"{shown}; if they are masked here, the connection's page has them.")
