@@ -51,10 +51,12 @@ class Client:
     Errors: azure-core's HttpResponseError and its kin; `command.run` turns them into one line through `explain`.
     """
 
-    def __init__(self, root: str, credential: TokenCredential, *, api_version: str = API_VERSION, patient: bool = True) -> None:
+    def __init__(
+        self, root: str, credential: TokenCredential, *, api_version: str = API_VERSION, patient: bool = True, scope: str = SCOPE
+    ) -> None:
         self.root, self._api_version = root.rstrip("/"), api_version
         self.host = "/".join(self.root.split("/")[:3])
-        self._client = _pipeline(self.host, Transient(patient=patient), BearerTokenCredentialPolicy(credential, SCOPE))
+        self._client = _pipeline(self.host, Transient(patient=patient), BearerTokenCredentialPolicy(credential, scope))
         self._anonymous = _pipeline(self.host, Transient(patient=False))
 
     def get(self, path: str = "", **query: str) -> dict[str, Any]:
@@ -299,6 +301,11 @@ def _grant_may_come(response: HttpResponse) -> bool:
             if seconds:
                 ci.say(f"Azure refused a right. In case it was granted just now, asking again for {seconds:g} seconds.")
         return time.monotonic() + _GRANT_PAUSE < _grant_ends
+
+
+def said(error: HttpResponseError) -> str:
+    """The service's own words, its code before them."""
+    return ": ".join(part for part in _reason(error) if part)
 
 
 def _conflicting(error: HttpResponseError) -> bool:

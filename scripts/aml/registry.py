@@ -23,10 +23,11 @@ API_VERSION = "2021-10-01-dataplanepreview"
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry and a client whose paths are relative to it: `client.find("models/m/versions/1")`."""
+    """A registry and a client whose paths are relative to it: `client.find("models/m/versions/1")`. `id` is its Azure resource id."""
 
     name: str
     client: Client
+    id: str = ""
 
 
 def connect(workspace: Workspace, credential: TokenCredential) -> Registry:
@@ -50,7 +51,7 @@ def connect(workspace: Workspace, credential: TokenCredential) -> Registry:
         f"/subscriptions/{found['subscriptionId']}/resourceGroups/{found['resourceGroup']}"
         f"/providers/Microsoft.MachineLearningServices/registries/{name}"
     )
-    return Registry(name, Client(f"{host}/mferp/managementfrontend{below}", credential, api_version=API_VERSION))
+    return Registry(name, Client(f"{host}/mferp/managementfrontend{below}", credential, api_version=API_VERSION), below)
 
 
 def asset_id(registry: str, kind: str, name: str, version: str) -> str:
