@@ -80,6 +80,7 @@ class JobRun:
         self._current: StepRun | None = None
         self._canceled = threading.Event()
         self._forced = threading.Event()
+        self._last: threading.Timer | None = None
         self._lock = threading.Lock()
         self._attached: list[tuple[str, str, Path]] = []
 
@@ -103,6 +104,8 @@ class JobRun:
                 self._one(step, ref)
         finally:
             timer.cancel()
+            if self._last:
+                self._last.cancel()
             self._collect()
             if folder:
                 shutil.rmtree(folder / "_temp", ignore_errors=True)
@@ -133,9 +136,9 @@ class JobRun:
         if why:
             self.record.errors.append(why)
         minutes = float(self.variables.macros(self.job.cancel_timeout_in_minutes) or 5)
-        last = threading.Timer(minutes * 60, self.force)
-        last.daemon = True
-        last.start()
+        self._last = threading.Timer(minutes * 60, self.force)
+        self._last.daemon = True
+        self._last.start()
         if current and not _holds(current):
             current.error("The Operation will be canceled. The next steps may not contain expected logs.")
             current.stop(CANCELED)

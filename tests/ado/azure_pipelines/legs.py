@@ -18,7 +18,7 @@ from .service import Service
 from .values import text
 
 
-@dataclass
+@dataclass(eq=False)
 class Leg:
     """One part. `prefix` stands before the names of its outputs where another job reads them."""
 

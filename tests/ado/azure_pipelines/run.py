@@ -46,13 +46,17 @@ class Event:
     text: str = ""
 
 
-@dataclass
+@dataclass(eq=False)
 class Unit:
-    """A stage or a job on its way: waiting, then checked or running, then with a result."""
+    """A stage or a job on its way: waiting, then checked or running, then with a result.
+
+    `spared` is one that began although the run was cancelled, because its own condition said so; what is in it runs as ever.
+    """
 
     of: model.Stage | model.Job
     state: str = "waiting"
     result: str = ""
+    spared: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
     variables: Variables = field(default_factory=Variables)
     jobs: dict[str, Unit] = field(default_factory=dict)
@@ -192,8 +196,9 @@ class _Runner:
         static = [variable for variable in stage.variables if not _runtime(variable.value)]
         try:
             self.define(unit.variables, static, {})
-            if not self.holds(stage.condition, unit, self.stages, {**names, "variables": unit.variables.values()}):
+            if not self.holds(stage.condition, unit, self.stages, {**names, "variables": unit.variables.values()}, self.canceled):
                 return self.end_stage(unit, SKIPPED, "its condition does not hold")
+            unit.spared = self.canceled
             around = {**names, "stageDependencies": self.stage_dependencies(stage)}
             self.define(unit.variables, stage.variables, around)
         except Fault as fault:
@@ -206,14 +211,18 @@ class _Runner:
             return self.start(lambda: self.check_stage(unit, list(named)))
         return self.checked(unit, [], True)
 
+    def cut_off(self, unit: Unit) -> bool:
+        """Whether the run was cancelled since it began."""
+        return self.canceled and not unit.spared
+
     def check_stage(self, unit: Unit, environments: list[str]) -> None:
         """In a thread of its own: all approvals, then the locks, before the stage begins."""
         stage = unit.of
         assert isinstance(stage, model.Stage)
-        found = self.service.approvals(stage.name, environments, lambda: self.canceled)
+        found = self.service.approvals(stage.name, environments, lambda: self.cut_off(unit))
         locks = [name for name in environments if self.service.environments[name].exclusive_lock]
         free = all(approval.verdict == "approved" for approval in found)
-        free = free and self.service.locks.acquire(locks, unit, stage.lock_behavior, lambda: self.canceled)
+        free = free and self.service.locks.acquire(locks, unit, stage.lock_behavior, lambda: self.cut_off(unit))
         self.news.put(lambda: self.checked(unit, found, free))
 
     def checked(self, unit: Unit, approvals: list[Approval], free: bool) -> None:
@@ -221,7 +230,7 @@ class _Runner:
         verdicts = {approval.verdict for approval in approvals}
         if "rejected" in verdicts:
             self.end_stage(unit, FAILED, "an approval was rejected")
-        elif self.canceled or (not free and verdicts <= {"approved"}):
+        elif self.cut_off(unit) or (not free and verdicts <= {"approved"}):
             self.end_stage(unit, CANCELED, "it was cancelled, or a later run got the lock")
         elif not verdicts <= {"approved"}:
             self.end_stage(unit, SKIPPED, "an approval was not given in time")
@@ -249,8 +258,9 @@ class _Runner:
         }
         try:
             self.define(unit.variables, [variable for variable in job.variables if not _runtime(variable.value)], {})
-            if not self.holds(job.condition, unit, stage.jobs, {**names, "variables": unit.variables.values()}):
+            if not self.holds(job.condition, unit, stage.jobs, {**names, "variables": unit.variables.values()}, self.cut_off(stage)):
                 return self.end_job(stage, unit, SKIPPED)
+            unit.spared = self.canceled
             self.define(unit.variables, job.variables, names)
             unit.legs = legs.of(job, lambda written: self.evaluate(written, names, unit.variables))
         except Fault as fault:
@@ -274,7 +284,7 @@ class _Runner:
             most = int(job.max_parallel or 0) or len(unit.legs)
             free = most - sum(leg.running for leg in unit.legs)
             ready = [leg for leg in unit.legs if not leg.running and not leg.result][: max(free, 0)]
-        if self.canceled:  # what did not begin does not begin
+        if self.cut_off(unit):  # what did not begin does not begin
             for leg in ready:
                 leg.result = CANCELED
             ready = []
@@ -353,7 +363,7 @@ class _Runner:
         scope = Scope({"variables": variables.values(), "dependencies": {}, "stageDependencies": {}, **names}, functions)
         return parse(written.strip()[2:-1], written.at).evaluate(scope)
 
-    def holds(self, condition: Text | None, unit: Unit, beside: Mapping[str, Unit], names: Mapping[str, Any]) -> bool:
+    def holds(self, condition: Text | None, unit: Unit, beside: Mapping[str, Unit], names: Mapping[str, Any], cut_off: bool) -> bool:
         """Whether a stage or job may start. Without names, the functions look at all that it depends on, also indirectly."""
 
         def results(named: tuple[Any, ...]) -> list[str]:
@@ -363,9 +373,9 @@ class _Runner:
             "always": lambda: True,
             "canceled": lambda: self.canceled,
             "failed": lambda *named: FAILED in results(named),
-            "succeeded": lambda *named: not self.canceled and all(result in (SUCCEEDED, ISSUES) for result in results(named)),
+            "succeeded": lambda *named: not cut_off and all(result in (SUCCEEDED, ISSUES) for result in results(named)),
             "succeededOrFailed": lambda *named: (
-                not self.canceled and all(result in (SUCCEEDED, ISSUES, FAILED) or not named for result in results(named))
+                not cut_off and all(result in (SUCCEEDED, ISSUES, FAILED) or not named for result in results(named))
             ),
         }
         if condition is None:

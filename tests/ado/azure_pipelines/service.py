@@ -95,23 +95,21 @@ class Locks:
 
     def acquire(self, names: list[str], holder: object, behavior: str, stop: Callable[[], bool]) -> bool:
         """Wait for all of them. False when a later run overtook this one, or `stop` said so."""
-        for name in sorted(names):
-            with self._changed:
+        with self._changed:
+            for name in sorted(names):
                 queue = self._queue.setdefault(name, [])
                 if behavior != "sequential":
-                    queue.clear()
+                    queue.clear()  # whoever waited is overtaken
                 queue.append(holder)
                 self._changed.notify_all()
-                while name in self._held or (queue and holder in queue and queue[0] is not holder):
-                    if holder not in queue or stop():
-                        break
+                while holder in queue and (name in self._held or queue[0] is not holder) and not stop():
                     self._changed.wait(0.1)
-                if holder not in queue or stop():
-                    if holder in queue:
-                        queue.remove(holder)
+                overtaken = holder not in queue
+                if not overtaken:
+                    queue.remove(holder)
+                if overtaken or stop():
                     self._release(holder)
                     return False
-                queue.remove(holder)
                 self._held[name] = holder
         return True
 

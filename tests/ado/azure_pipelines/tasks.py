@@ -352,8 +352,7 @@ def matching(root: Path, patterns: Iterable[str]) -> Iterator[Path]:
         if leave_out:
             found = {file: None for file in found if not wanted.fullmatch(str(file))}
             continue
-        fixed = Path(re.split(r"[*?\[]", full, maxsplit=1)[0])
-        start = fixed if fixed.is_dir() and not full.endswith(str(fixed)) else fixed.parent
+        start = os.path.dirname(re.split(r"[*?]", full, maxsplit=1)[0])
         files = [Path(folder, name) for folder, _, names in os.walk(start, followlinks=True) for name in names]
         found |= {file: None for file in sorted(files) if wanted.fullmatch(str(file))}
     yield from found
