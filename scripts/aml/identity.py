@@ -198,10 +198,17 @@ def assertion() -> str:
 
 
 _CODES = {
-    "700024": ("the assertion has expired or is not valid yet", "check the runner's clock, then run the job again"),
+    "700024": (
+        "the assertion has expired or is not valid yet; it lives five minutes on GitHub and ten on Azure DevOps",
+        "let the step that needs Azure sign in itself, as the verbs do, not one before a wait; else check the runner's clock",
+    ),
     "700213": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
     "700211": (
         "no federated credential of the application matches this job's issuer",
+        "add one with exactly this issuer, subject and audience",
+    ),
+    "700212": (
+        "no federated credential of the application matches this job's audience",
         "add one with exactly this issuer, subject and audience",
     ),
     "70025": ("the application has no federated credential", "add one with exactly this issuer, subject and audience"),
@@ -211,6 +218,8 @@ _CODES = {
     "7002138": ("the subject of the federated credential differs", "correct it; subjects are compared letter by letter, case included"),
     "70021": ("no federated credential of the application matches this job", "add one with exactly this issuer, subject and audience"),
     "700016": ("the tenant has no such application", "correct client_id or tenant_id"),
+    "7000229": ("the application has no service principal in the tenant", "make it: az ad sp create --id <client_id>"),
+    "7000112": ("the application's service principal is disabled", "ask who disabled it, and why; az ad sp update enables it again"),
     "7000215": ("the client secret is wrong", "set AZURE_CLIENT_SECRET to the secret's value (not its id), or use a federated credential"),
     "7000222": ("the client secret has expired", "make a new secret, or use a federated credential, which does not expire"),
     "700027": ("the certificate is not registered with the application", "upload its public part to the application"),
@@ -219,7 +228,7 @@ _CODES = {
 }
 
 
-_MISMATCHES = ("70021", "700211", "700213", "7002138", "70025")
+_MISMATCHES = ("70021", "700211", "700212", "700213", "7002138", "70025")
 
 
 def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | None:
@@ -227,20 +236,47 @@ def refused(error: Exception, workspace: Workspace | None = None) -> Refusal | N
     if refusal := _no_token(error):
         return refusal
     text = " ".join(str(getattr(error, "message", error)).split())
-    code = re.search(r"AADSTS(\d+)", text)
-    who = f"application {workspace.client_id} for workspace {workspace.name}" if workspace else "the workspace's service principal"
-    if code:
+    if said := explain(text, workspace):
+        return said
+    if type(error).__name__ == "CredentialUnavailableError":
+        return Refusal(f"Nobody is signed in as {_whom(workspace)}", text, "run it in the pipeline, or sign in with 'az login'")
+    return None
+
+
+def explain(text: str, workspace: Workspace | None = None) -> Refusal | None:
+    """One line for what Entra or the Azure CLI says of a sign-in that failed; None for other text.
+
+    Sources: "Microsoft Entra authentication and authorization error codes" (learn.microsoft.com/entra); the Azure CLI lists the
+    subscriptions that the sign-in can see after it, and fails if there are none (azure-cli, _profile.py; Azure/login#213, #556).
+    """
+    if code := re.search(r"AADSTS(\d+)", text):
         cause, fix = _CODES.get(code[1], ("", "look the code up in 'Microsoft Entra authentication and authorization error codes'"))
         if workspace and code[1] in ("700016", "90002"):
             fix += f" in .cloud/workspaces/{workspace.name}.yml ({workspace.client_id}, {workspace.tenant_id})"
+        if workspace and code[1] == "7000229":
+            fix = fix.replace("<client_id>", workspace.client_id)
         if workspace and code[1] in _MISMATCHES:
             fix += _presented(workspace)
         said = re.search(r"AADSTS\d+: (.*?)(?= Trace ID| Correlation ID| Timestamp|$)", text)
         why = f"AADSTS{code[1]}: {cause or (said[1] if said else text)}"
-        return Refusal(f"Microsoft Entra refused to sign in {who}", why, fix)
-    if type(error).__name__ == "CredentialUnavailableError":
-        return Refusal(f"Nobody is signed in as {who}", text, "run it in the pipeline, or sign in with 'az login'")
+        return Refusal(f"Microsoft Entra refused to sign in {_whom(workspace)}", why, fix)
+    if re.search(r"No subscriptions (were )?found|The subscription '[^']*' could not be retrieved", text, re.IGNORECASE):
+        return no_subscriptions(workspace)
     return None
+
+
+def no_subscriptions(workspace: Workspace | None = None) -> Refusal:
+    """What it means that a sign-in sees no subscription. It is no fault of the sign-in, which has worked by then."""
+    where = f"subscription {workspace.subscription_id}" if workspace else "the subscription"
+    return Refusal(
+        f"Signed in as {_whom(workspace)}, which sees no subscription",
+        f"It holds no role in {where} or in anything below it, or one that was granted minutes ago",
+        "plan_identity --apply assigns its roles; a new assignment can take 30 minutes to be seen",
+    )
+
+
+def _whom(workspace: Workspace | None) -> str:
+    return f"application {workspace.client_id} for workspace {workspace.name}" if workspace else "the workspace's service principal"
 
 
 # What Azure DevOps says, or the status it says it with: why, and the fix.
@@ -296,20 +332,61 @@ def _said(body: str) -> str:
         return " ".join(re.sub(r"<[^>]*>", " ", body).split())[:300]
 
 
+def presents(workspace: Workspace) -> dict[str, Any] | None:
+    """The claims of a fresh OIDC token of this job; None where there is no job that gets one. Raises Refusal if it is refused."""
+    from azure.core.exceptions import AzureError
+
+    if ci.setting("ACTIONS_ID_TOKEN_REQUEST_URL"):
+        return claims(assertion())
+    if not _connection():
+        return None
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())
+    made = _federated({"tenant_id": workspace.tenant_id, "client_id": workspace.client_id})
+    try:
+        return claims(made._get_oidc_token())
+    except AzureError as error:
+        raise refused(error) or error from error
+
+
 def _presented(workspace: Workspace) -> str:
     from azure.core.exceptions import AzureError
 
-    hint = ""
     try:
-        if os.environ.get("ACTIONS_ID_TOKEN_REQUEST_URL"):
-            token = claims(assertion())
-        elif _connection():
-            hint = "; if they are masked here, the connection's page has them"  # Azure DevOps masks what belongs to a connection
-            made = _federated({"tenant_id": workspace.tenant_id, "client_id": workspace.client_id})
-            token = claims(made._get_oidc_token())
-        else:
-            return ""
+        token = presents(workspace)
     except (Refusal, AzureError):
         return ""
+    if token is None:
+        return ""
+    # Azure DevOps masks what belongs to a connection.
+    hint = "; if they are masked here, the connection's page has them" if ci.system() == "azure-devops" else ""
     # Not the token's own audience: Entra, where it issues for Azure DevOps, writes the id of the application that stands for this name.
     return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {AUDIENCE}{hint}"
+
+
+def administrator(tenant_id: str) -> TokenCredential:
+    """The sign-in of a platform team, for what the workspaces' own principals may not do: AZURE_CLIENT_ID with AZURE_CLIENT_SECRET if
+    both are set, otherwise who is signed in with the Azure CLI. Raises Refusal."""
+    from azure.core.exceptions import AzureError
+
+    logging.getLogger("azure.identity").addHandler(logging.NullHandler())
+    secret, client = ci.setting("AZURE_CLIENT_SECRET"), ci.setting("AZURE_CLIENT_ID")
+    if secret and not client:
+        raise Refusal(
+            "AZURE_CLIENT_SECRET is set and AZURE_CLIENT_ID is not", "Whose secret is it?", "set both, or sign in with 'az login'"
+        )
+    found: TokenCredential
+    if secret:
+        from azure.identity import ClientSecretCredential
+
+        found = ClientSecretCredential(tenant_id, client, secret)
+    else:
+        from azure.identity import AzureCliCredential
+
+        found = AzureCliCredential(tenant_id=tenant_id)
+    try:
+        found.get_token(SCOPE)
+    except AzureError as error:
+        told = explain(" ".join(str(error).split()))
+        why = told.why if told else " ".join(str(error).split())
+        raise Refusal(f"The platform team's sign-in to tenant {tenant_id} failed", why, f"az login --tenant {tenant_id}") from error
+    return found

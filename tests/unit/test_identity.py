@@ -341,7 +341,12 @@ def aadsts(code: str, said: str = "Something.") -> ClientAuthenticationError:
 @pytest.mark.parametrize(
     ("code", "cause", "fix"),
     [
-        ("700024", "the assertion has expired or is not valid yet", "check the runner's clock, then run the job again"),
+        (
+            "700024",
+            "the assertion has expired or is not valid yet; it lives five minutes on GitHub and ten on Azure DevOps",
+            "let the step that needs Azure sign in itself, as the verbs do, not one before a wait; else check the runner's clock",
+        ),
+        ("7000229", "the application has no service principal in the tenant", f"make it: az ad sp create --id {CLIENT}"),
         (
             "700016",
             "the tenant has no such application",
@@ -364,7 +369,7 @@ def test_each_refusal_of_entra_has_its_cause_and_fix(code: str, cause: str, fix:
     assert line == f"Microsoft Entra refused to sign in application {CLIENT} for workspace dev. AADSTS{code}: {cause}. Fix: {fix}."
 
 
-@pytest.mark.parametrize("code", ["70021", "700211", "700213", "7002138", "70025"])
+@pytest.mark.parametrize("code", ["70021", "700211", "700212", "700213", "7002138", "70025"])
 def test_a_subject_that_matches_nothing_is_told_with_what_was_presented(code: str, github: Any) -> None:
     subject = "repo:contoso@12/flight-delay@34:environment:dev"
     github.answer(200, {"value": jwt(iss="https://token.actions.githubusercontent.com", sub=subject, aud="api://AzureADTokenExchange")})
@@ -390,3 +395,41 @@ def test_nobody_signed_in(monkeypatch: pytest.MonkeyPatch) -> None:
     line = str(identity.refused(CredentialUnavailableError("Azure CLI not found on path"), at()))
     assert line.startswith(f"Nobody is signed in as application {CLIENT} for workspace dev. Azure CLI not found on path. Fix: run it in")
     assert identity.refused(ValueError("a bug")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Error: No subscriptions found for ***.",
+        "login: No subscriptions were found for 'x'.",
+        "The subscription 's' could not be retrieved for 'x'.",
+    ],
+)
+def test_no_subscriptions_is_a_missing_role_and_no_failed_sign_in(text: str) -> None:
+    line = str(identity.explain(text, at()))
+    assert line.startswith(
+        f"Signed in as application {CLIENT} for workspace dev, which sees no subscription. It holds no role in subscription s"
+    )
+    assert "a new assignment can take 30 minutes to be seen" in line
+    assert "the workspace's service principal" in str(identity.explain(text))
+    assert identity.explain("All is well") is None
+
+
+def test_where_no_job_runs_nothing_is_presented() -> None:
+    assert identity.presents(at()) is None
+
+
+def test_a_job_that_gets_no_token_is_told(azure_devops: Any) -> None:
+    azure_devops.answer(404, serialised("No endpoint found with identifier c."))
+    with pytest.raises(Refusal, match="Azure DevOps gave the job no OIDC token"):
+        identity.presents(at())
+
+
+def test_the_platform_teams_own_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "s")
+    with pytest.raises(Refusal, match="Whose secret is it"):
+        identity.administrator(TENANT)
+    monkeypatch.setenv("AZURE_CLIENT_SECRET", "")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(Refusal, match=f"The platform team's sign-in to tenant {TENANT} failed. Azure CLI not found on path. Fix: az login"):
+        identity.administrator(TENANT)
