@@ -1,28 +1,42 @@
-"""python tests/ado/azure_pipelines lint|expand|run|rules ..."""
+"""The command line: look for traps in pipelines, print what they expand to, run them."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from .agent import Agent
 from .findings import Finding
 from .lint import engine
 from .lint.rules import LEVELS, RULES
 from .nodes import Fault, Node, Place, Sequence, Text
 from .nodes import Mapping as Map
 from .repositories import Repository
+from .run import Event, run
+from .service import CannotRun, Service
+from .service import Repository as Checkout
 from .templates import expand
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a subcommand. 0: nothing found; 1: findings, or a pipeline that can't be expanded or failed; 2: wrong usage."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if "root" in arguments:
+        for path in arguments.paths if "paths" in arguments else [arguments.file]:
+            if not path.resolve().is_relative_to(arguments.root.resolve()):
+                parser.error(f"{path} is not below {arguments.root.resolve()}: say which folder is the repository, with --root")
+        for alias, folder in arguments.repository:
+            if not Path(folder).is_dir():
+                parser.error(f"there is no folder {folder} for the repository {alias}")
     done: int = arguments.command(arguments)
     return done
 
@@ -54,6 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     expanded.add_argument("file", type=_path)
     expanded.set_defaults(command=_expand)
 
+    started = commands.add_parser("run", parents=[shared], help="run a pipeline", description="Run a pipeline on this machine.")
+    started.add_argument("file", type=_path)
+    started.add_argument("--service", type=_path, metavar="FILE", help="connections, environments, approvals; see service.py")
+    started.add_argument("--work", type=Path, metavar="FOLDER", help="where jobs work (default: a new folder that is removed at the end)")
+    started.add_argument("--python", action="append", default=[], type=_pair, metavar="VERSION=PROGRAM", help="what UsePythonVersion finds")
+    started.add_argument("--env", action="append", default=[], metavar="NAME", help="a variable of this environment that steps see")
+    started.add_argument("--limit", type=float, default=1200, metavar="SECONDS", help="the longest that the run may take (default: 1200)")
+    started.add_argument("--junit", type=Path, metavar="FILE", help="write a JUnit report")
+    started.add_argument("--json", type=Path, metavar="FILE", help="write everything that is known of the run")
+    started.set_defaults(command=_run)
+
     rules = commands.add_parser("rules", help="print the rules", description="Print every rule as a row of a Markdown table.")
     rules.set_defaults(command=lambda _: print(table()) or 0)
     return parser
@@ -61,15 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _lint(arguments: argparse.Namespace) -> int:
     root: Path = arguments.root
-    for path in arguments.paths:
-        if not path.resolve().is_relative_to(root.resolve()):
-            print(f"{path} is not below {root.resolve()}. Fix: say which folder is the repository, with --root", file=sys.stderr)
-            return 2
     folders = {alias: Path(folder) for alias, folder in arguments.repository}
-    missing = [str(folder) for folder in folders.values() if not folder.is_dir()]
-    if missing:
-        print(f"There is no folder {', '.join(missing)}. Fix: --repository ALIAS=FOLDER", file=sys.stderr)
-        return 2
     report = engine.lint(root, arguments.paths, repositories=folders, parameters=_values(arguments), tasks=arguments.task)
     if arguments.format == "sarif":
         print(json.dumps(sarif(report.findings, root, folders), indent=2))
@@ -86,14 +103,59 @@ def _expand(arguments: argparse.Namespace) -> int:
     root: Path = arguments.root
     repositories = {"self": Repository("self", root)}
     repositories |= {alias: Repository(alias, Path(folder)) for alias, folder in arguments.repository}
-    file = "/" + arguments.file.resolve().relative_to(root.resolve()).as_posix()
     try:
-        expanded = expand(repositories, file, parameters=_values(arguments))
+        expanded = expand(repositories, _name(arguments.file, root), parameters=_values(arguments))
     except Fault as fault:
         print(fault, file=sys.stderr)
         return 1
     print(yaml.dump(_plain(expanded.document), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=140), end="")
     return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    root: Path = arguments.root
+    try:
+        service = Service.read(arguments.service or {})
+        given = {"self": root, **{alias: Path(folder) for alias, folder in arguments.repository}}
+        service.repositories = {alias: Checkout(folder.resolve()) for alias, folder in given.items()} | service.repositories
+        known = {
+            "Build.Reason": service.reason,
+            "Build.SourceBranch": service.branch,
+            "Build.SourceBranchName": service.branch.rpartition("/")[2],
+            "System.TeamProject": service.project,
+        }
+        repositories = {alias: Repository(alias, one.folder, one.name, one.ref) for alias, one in service.repositories.items()}
+        groups = {name: dict.fromkeys(group, "") for name, group in service.variable_groups.items()}
+        expanded = expand(repositories, _name(arguments.file, root), parameters=_values(arguments), variables=known, groups=groups)
+        with tempfile.TemporaryDirectory() as scratch:
+            work = (arguments.work or Path(scratch)).resolve()
+            env = {name: os.environ[name] for name in arguments.env if name in os.environ}
+            pythons = {version: Path(program) for version, program in arguments.python}
+            agent = Agent(work, env=env, path=os.environ.get("PATH", os.defpath), pythons=pythons)
+            done = run(expanded, service, agent, watch=_tell, limit=arguments.limit)
+    except (Fault, CannotRun) as refused:
+        print(refused, file=sys.stderr)
+        return 1
+    for path, report in ((arguments.junit, done.junit), (arguments.json, lambda: json.dumps(done.report(), indent=2))):
+        if path:
+            path.write_text(report(), encoding="utf-8")
+    for name, result in done.results.items():
+        print(f"{name}: {result}")
+    for problem in done.problems:
+        print(problem, file=sys.stderr)
+    return 0 if done.result in ("Succeeded", "SucceededWithIssues") and not done.problems else 1
+
+
+def _tell(event: Event) -> None:
+    where = f"{event.job.id}{f' / {event.step.name}' if event.step else ''}"
+    if event.kind == "line":
+        print(f"  {event.text}", flush=True)
+    elif event.kind == "begin":
+        print(where, flush=True)
+
+
+def _name(path: Path, root: Path) -> str:
+    return "/" + path.resolve().relative_to(root.resolve()).as_posix()
 
 
 def _values(arguments: argparse.Namespace) -> dict[str, Any]:

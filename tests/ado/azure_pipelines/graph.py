@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 from .expressions import Expression, parse
@@ -90,19 +91,22 @@ def _dependencies(units: list[Stage] | list[Job], kind: str, whole: bool) -> Ite
     done: set[str] = set()
     for start in edges:
         path: list[str] = []
-        yield from _cycle(start, edges, path, done, kind)
+        yield from _cycle(start, edges, path, done, kind, {id(unit.name) for unit in units})
 
 
-def _cycle(name: str, edges: dict[str, dict[str, Text]], path: list[str], done: set[str], kind: str) -> Iterator[Finding]:
+def _cycle(name: str, edges: dict[str, dict[str, Text]], path: list[str], done: set[str], kind: str, names: set[int]) -> Iterator[Finding]:
     if name in done or name not in edges:
         return
     path.append(name)
     for other, written in edges[name].items():
         if other in path:
-            ring = " -> ".join([*path[path.index(other) :], other])
-            yield Finding(written.at, "dependency-cycle", f"These {kind}s wait for each other: {ring}")
+            ring = [*path[path.index(other) :], other]
+            waits = [edges[one][following] for one, following in pairwise(ring)]
+            # A stage that says nothing waits for the one before it, by that one's own name.
+            place = next((name.at for name in waits if id(name) not in names), written.at)
+            yield Finding(place, "dependency-cycle", f"These {kind}s wait for each other: {' -> '.join(ring)}")
         else:
-            yield from _cycle(other, edges, path, done, kind)
+            yield from _cycle(other, edges, path, done, kind, names)
     path.pop()
     done.add(name)
 

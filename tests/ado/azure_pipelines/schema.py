@@ -71,7 +71,9 @@ def _tasks() -> dict[str, tuple[Rules, str]]:
     reasons: dict[str, list[str]] = {}
     for branch in task["properties"]["task"]["anyOf"]:
         reasons.setdefault(branch["enum"][0].lower(), []).append(branch.get("deprecationMessage", ""))
-    found = {}
+    # Two names have no branch that says what their inputs may be.
+    named = [branch["enum"][0] for branch in task["properties"]["task"]["anyOf"]]
+    found: dict[str, tuple[Rules, str]] = {name.lower(): ({"name": name, "needed": False}, "") for name in named}
     for branch in task["anyOf"]:
         name = branch["properties"]["task"]["pattern"].strip("^$").replace("\\", "")
         inputs = dict(branch["properties"].get("inputs", {}), type="object", name=name, needed="inputs" in branch.get("required", ()))
@@ -188,22 +190,18 @@ def _check_task(node: Node, allowed: set[str]) -> Iterator[Finding]:
     if written not in tasks:
         if written not in allowed and "@" in name and not _LATER.search(name):
             close = difflib.get_close_matches(written, tasks, 1, 0.8)
-            hint = (
-                f"; did you mean {tasks[close[0]][0]['name']}?"
-                if close
-                else "; if it is from the marketplace, allow it by name with --task"
-            )
-            yield Finding(name.at, "unknown-task", f"The task {name} is not one that the service ships{hint}")
+            hint = f"did you mean {tasks[close[0]][0]['name']}?" if close else "if it is from the marketplace, allow it with --task"
+            yield Finding(name.at, "unknown-task", f"The task {name} is not one that the service ships; {hint}")
         return
     rules, _ = tasks[written]
     inputs = node.get(_text("inputs"))
     if inputs is None:
         for missing in rules.get("required", ()) if rules["needed"] else ():
             yield _finding(node.at, f"{name}: the input '{missing}' is missing")
-    elif isinstance(inputs, Mapping):
+    elif isinstance(inputs, Mapping) and "properties" in rules:
         for found in _check_map(inputs, rules, allowed):
             yield found._replace(message=f"{name}: {found.message}")
-    elif inputs:
+    elif inputs and not isinstance(inputs, Mapping):
         yield _finding(inputs.at, f"Expected a map, found {_shown(inputs)}")
 
 

@@ -24,12 +24,15 @@ _PIPELINE = {"trigger", "pr", "schedules", "resources", "name", "pool", "lockBeh
 _ELSEWHERE = {".git", ".github", ".venv", "node_modules", ".tox", ".mypy_cache", "__pycache__"}
 _STEP = {"script": "exit 0"}
 _JOB = {"job": "example", "timeoutInMinutes": 5, "pool": {"vmImage": "ubuntu-24.04"}, "steps": [_STEP]}
+_DEPLOYMENT = {
+    "deployment": "example", "environment": "example", "timeoutInMinutes": 5, "pool": _JOB["pool"],
+    "strategy": {"runOnce": {"deploy": {"steps": [_STEP]}}},
+}  # fmt: skip
 _STAGE = {"stage": "example", "dependsOn": [], "jobs": [_JOB]}
 _DUMMIES: dict[str, Any] = {
-    "number": 1, "boolean": False,
-    "object": {}, "legacyObject": {}, "stringList": [], "step": _STEP,
-    "stepList": [_STEP], "job": _JOB,
-    "jobList": [_JOB], "deployment": _JOB, "deploymentList": [], "stage": _STAGE, "stageList": [_STAGE], "container": {}, "containerList": [],
+    "number": 1, "boolean": False, "object": {}, "legacyObject": {}, "stringList": [], "container": {}, "containerList": [],
+    "step": _STEP, "stepList": [_STEP], "job": _JOB, "jobList": [_JOB], "deployment": _DEPLOYMENT, "deploymentList": [_DEPLOYMENT],
+    "stage": _STAGE, "stageList": [_STAGE],
 }  # fmt: skip
 _MOST = 24  # expansions of one file
 
@@ -87,7 +90,7 @@ def _azure(node: Node) -> bool:
     for key in ("stages", "jobs", "steps"):
         value = node.under(key)
         if isinstance(value, Sequence):
-            return any(isinstance(item, Mapping) or "${{" in str(item) for item in value)
+            return not value or any(isinstance(item, Mapping) or "${{" in str(item) for item in value)
     extends, variables = node.under("extends"), node.under("variables")
     if isinstance(extends, Mapping):
         return "template" in extends

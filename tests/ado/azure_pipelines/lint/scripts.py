@@ -210,10 +210,9 @@ def unnoticed(subject: Subject) -> Found:
         lines = [line for line, _ in commands(_without_documents(script))]
         risky = [line for line in lines[:-1] if not _HARMLESS.match(line) and not re.search(r"(&&|\|\|)\s*$|\|\|\s*exit\b", line)]
         if risky:
-            yield (
-                subject.find(script, risky[0]),
-                "if this command fails the script goes on, and only its last exit code counts: begin with set -e",
-            )
+            first = risky[0].partition("  ")[0]  # of a continued line the first part
+            message = "if this command fails the script goes on, and only its last exit code counts: begin with set -e"
+            yield subject.find(script, first), message
 
 
 def _without_documents(script: str) -> str:
