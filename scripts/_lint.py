@@ -11,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 CATALOG = "contoso/azureml-catalog/"
+AZURE_PIPELINES = ["python", str(ROOT / "tests" / "ado" / "azure_pipelines"), "lint", ".ado", "--repository", f"catalog={ROOT}"]
 PROJECTS = sorted(path.parents[1] for path in (ROOT / "examples").glob("*/.github/workflows"))
 
 
@@ -27,6 +28,8 @@ def main() -> int:
             ("yaml", ["yamllint", "--strict", "."], ROOT),
             ("workflows", ["actionlint", "-no-color", "-shellcheck=", "-pyflakes="], merged),
             ("workflow security", [*zizmor, *map(str, PROJECTS)], ROOT),
+            ("pipelines", AZURE_PIPELINES, ROOT),
+            *((f"pipelines of {path.name}", AZURE_PIPELINES, path) for path in sorted(ROOT.glob("examples/*")) if (path / ".ado").is_dir()),
         ):
             failed += not check(name, command, folder)
     return 1 if failed else 0

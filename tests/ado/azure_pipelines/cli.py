@@ -164,7 +164,7 @@ def _values(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def table() -> str:
     """The rules as a Markdown table."""
-    rows = [f"| [`{rule.id}`]({rule.link}) | {rule.level} | {rule.reason} |" for rule in RULES]
+    rows = [f"| [`{rule.id}`]({rule.link}) | {rule.level} | {rule.reason.replace('|', chr(92) + '|')} |" for rule in RULES]
     return "\n".join(["| rule | level | why |", "| --- | --- | --- |", *rows])
 
 
