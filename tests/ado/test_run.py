@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 from azure_pipelines.agent import Agent
 from azure_pipelines.run import Event
-from azure_pipelines.service import CannotRun, Locks
+from azure_pipelines.service import CannotRun, Locks, Service
 from running import Start, printed, steps
 
 # --- variables ---
@@ -667,6 +667,33 @@ def test_the_report_as_json_and_as_junit(start: Start) -> None:
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
     assert suite[0].find("system-out").text.endswith("<&>")  # type: ignore[union-attr]
     assert suite[1].find("failure").get("message") == "Bash exited with code '3'."  # type: ignore[union-attr]
+
+
+def test_the_service_is_told_of_each_stage_job_and_step(start: Start, project: Path) -> None:
+    told: list[dict[str, Any]] = []
+    service = Service.read({"repositories": {"self": {"folder": project}}})
+    service.timeline = told.extend  # type: ignore[method-assign]
+    start(
+        """
+        stages:
+        - stage: A
+          displayName: The first
+          jobs: [{job: a, displayName: Share, steps: [{checkout: none}, {bash: exit 1, name: s, displayName: Do $(System.JobName)}]}]
+        - {stage: B, jobs: [{job: b, steps: [{bash: echo}]}]}
+        """,
+        service=service,
+    )
+    assert [(one["type"], one["name"], one["identifier"], one["state"], one["result"]) for one in told] == [
+        ("Stage", "The first", "A", "inProgress", None),
+        ("Job", "Share", "A.a", "inProgress", None),
+        ("Task", "Do __default", "s", "inProgress", None),
+        ("Task", "Do __default", "s", "completed", "failed"),
+        ("Job", "Share", "A.a", "completed", "failed"),
+        ("Stage", "The first", "A", "completed", "failed"),
+        ("Stage", "B", "B", "completed", "skipped"),
+    ]
+    assert (told[2]["parentId"], told[1]["parentId"]) == (told[1]["id"], told[0]["id"])
+    assert told[3]["issues"] == [{"type": "error", "message": "Bash exited with code '1'."}]
 
 
 REFUSED = [

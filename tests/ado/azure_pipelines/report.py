@@ -68,6 +68,7 @@ class Job:
     id: str
     stage: str = ""
     name: str = ""
+    title: str = ""
     result: str = ""
     seconds: float = 0.0
     steps: list[Step] = field(default_factory=list)

@@ -205,7 +205,7 @@ class _Runner:
             self.record.problems.append(str(fault))
             return self.end_stage(unit, FAILED, fault.message)
         unit.state = "checking"
-        self.timeline("Stage", stage.name, self.stage_id(stage.name), "", "inProgress")
+        self.timeline("Stage", stage.title, stage.name, self.stage_id(stage.name), "", "inProgress")
         named = dict.fromkeys(self.service.environment(job.environment).name for job in stage.jobs if job.kind == "deployment")
         if named:
             return self.start(lambda: self.check_stage(unit, list(named)))
@@ -245,7 +245,7 @@ class _Runner:
         for name, job in unit.jobs.items():
             job.state, job.result = "ended", job.result or SKIPPED
             self.record.results[f"{unit.of.name}.{name}"] = job.result
-        self.timeline("Stage", unit.of.name, self.stage_id(unit.of.name), "", "completed", result)
+        self.timeline("Stage", unit.of.title, unit.of.name, self.stage_id(unit.of.name), "", "completed", result)
 
     def decide_job(self, stage: Unit, unit: Unit) -> None:
         job = unit.of
@@ -299,10 +299,10 @@ class _Runner:
         assert isinstance(job, model.Job)
         assert isinstance(stage.of, model.Stage)
         name = f"{stage.of.name}.{job.name}" + (f".{leg.name}" if leg.name and job.kind == "job" else "")
-        record = self.record.jobs.setdefault(name, Job(name, stage.of.name, job.name))
         variables = unit.variables.copy()
         for key, value in {**legs.variables(stage.of, job, leg, self.service), **leg.variables}.items():
             variables.set(key, value, readonly=key not in leg.variables, force=True)
+        record = self.record.jobs.setdefault(name, Job(name, stage.of.name, job.name, variables.get("System.JobDisplayName")))
         info: dict[str, Any] = {
             "id": variables.get("System.JobId"), "plan_id": self.service.plan_id, "stage": stage.of.name, "job": job.name, "name": leg.name,
             "attempt": 1, "service_connections": preflight.connections(leg.steps, self.service),
@@ -423,30 +423,32 @@ class _Runner:
 
     def told(self, event: Event, job_id: str) -> None:
         """In the caller's thread: tell the watcher and the service."""
-        if event.kind != "line":
-            state = "inProgress" if event.kind == "begin" else "completed"
-            if event.step is None:
-                self.timeline("Job", event.job.id, job_id, self.stage_id(event.job.stage), state, event.job.result)
-            else:
-                self.timeline("Task", event.step.name, event.step.id, job_id, state, event.step.result, event.step.errors)
+        job, step = event.job, event.step
+        state = {"begin": "inProgress", "end": "completed"}.get(event.kind, "")
+        if state and step is None:
+            self.timeline("Job", job.title, job.id, job_id, self.stage_id(job.stage), state, job.result)
+        elif state and step is not None:
+            self.timeline("Task", step.name, step.ref, step.id, job_id, state, step.result, step.errors)
         self.watch(event)
 
-    def timeline(self, kind: str, name: str, own: str, parent: str, state: str, result: str = "", errors: Iterable[str] = ()) -> None:
+    def timeline(
+        self, kind: str, name: str, identifier: str, own: str, parent: str, state: str, result: str = "", errors: Iterable[str] = ()
+    ) -> None:
+        """Tell the service of a record that is new or changed. A record is called by its display name, and by its id in the YAML."""
         now = datetime.now(timezone.utc).isoformat().replace("+00:00", "Z")
-        self.service.timeline(
-            [
-                {
-                    "id": own,
-                    "parentId": parent or None,
-                    "type": kind,
-                    "name": name,
-                    "state": state,
-                    "result": result[:1].lower() + result[1:] if state == "completed" else None,
-                    **({"startTime": now} if state == "inProgress" else {"finishTime": now}),
-                    "issues": [{"type": "error", "message": message} for message in errors],
-                }
-            ]
-        )
+        record = {
+            "id": own,
+            "parentId": parent or None,
+            "type": kind,
+            "name": name,
+            "refName": identifier.rpartition(".")[2] or None,
+            "identifier": identifier or None,
+            "state": state,
+            "result": result[:1].lower() + result[1:] if state == "completed" else None,
+            "startTime" if state == "inProgress" else "finishTime": now,
+            "issues": [{"type": "error", "message": message} for message in errors],
+        }
+        self.service.timeline([record])
 
 
 def _of(units: Mapping[str, Unit], name: str) -> Unit:
