@@ -14,10 +14,10 @@ from decimal import Decimal
 from .nodes import Fault, Mapping, Node, Place, Sequence, Text, typed
 from .values import Mistake, Strict, Value, number
 
-_TEXTS = {"string", "environment", "filePath", "secureFile", "serviceConnection"}
+SCALARS = {"", "string", "number", "boolean", "environment", "filePath", "secureFile", "serviceConnection"}
 _LISTS = {"stepList": "step", "jobList": "job", "deploymentList": "deployment", "stageList": "stage", "containerList": "container"}
 _FIRST = {"job": ("job", "deployment", "template"), "deployment": ("deployment", "template"), "stage": ("stage", "template")}
-_TYPES = _TEXTS | set(_LISTS) | set(_LISTS.values()) | {"number", "boolean", "object", "legacyObject", "pool", "stringList"}
+_TYPES = (SCALARS - {""}) | set(_LISTS) | set(_LISTS.values()) | {"object", "legacyObject", "pool", "stringList"}
 # As which part of a pipeline the value is read, so that templates in it are included for the caller.
 PARTS = {"step": "step", "stepList": "steps", "job": "job", "jobList": "jobs", "deployment": "job", "deploymentList": "jobs"}
 PARTS |= {"stage": "stage", "stageList": "stages"}

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import lru_cache
 from itertools import chain
+from typing import TypeAlias
 
 from .expressions import Expression, Scope, parse
 from .nodes import Directive, Fault, Mapping, Node, Place, Sequence, Text, load
-from .parameters import PARTS, bind, declared
+from .parameters import PARTS, SCALARS, bind, declared
 from .repositories import File, Repository, resolve
 from .values import Mistake, Value, folded, shown, text, truthy
 
@@ -29,21 +30,22 @@ _EACH = re.compile(r"([A-Za-z_]\w*)\s+in\s+(.*)", re.DOTALL)
 # What stands where: the part of a pipeline under a key of another part, and the items of a list.
 _PARTS: dict[str, dict[str, str]] = {
     "pipeline": {"stages": "stages", "jobs": "jobs", "steps": "steps", "variables": "variables", "resources": "resources"}
-    | dict.fromkeys(("trigger", "pr", "schedules", "parameters"), "literal"),
+    | dict.fromkeys(("trigger", "pr", "schedules"), "literal"),
     "stage": {"jobs": "jobs", "variables": "variables"},
     "job": {"steps": "steps", "variables": "variables", "strategy": "strategy"},
     "strategy": dict.fromkeys(("runOnce", "rolling", "canary"), "hooks"),
     "hooks": dict.fromkeys(("preDeploy", "deploy", "routeTraffic", "postRouteTraffic"), "hook") | {"on": "hooks"},
     "hook": {"steps": "steps"},
     "resources": {"repositories": "repositories"},
-    "repository": {"ref": ""},
 }
 _PARTS["hooks"] |= dict.fromkeys(("success", "failure"), "hook")
-_ITEMS = {"stages": "stage", "jobs": "job", "steps": "step", "variables": "variable", "repositories": "repository"}
+_ITEMS = {"stages": "stage", "jobs": "job", "steps": "step", "variables": "variable"}
 _LEVELS = {"pipeline", "stage", "job"}  # where variables are declared
 # Keys of a root; those of a pipeline that is one job are among them.
 _EXTENDED = {"trigger", "resources", "variables", "stages", "jobs", "steps", "extends"}
 _ROOT = _EXTENDED | {"name", "appendCommitMessageToRunName", "pr", "schedules", "pool", "lockBehavior", "strategy", "continueOnError"}
+# Parts without expressions, but for these keys; a branch or tag may be one since 2024.
+_LITERAL: dict[str, set[str]] = {"literal": set(), "repositories": {"ref"}}
 _ROOT |= {"container", "services", "workspace", "target", "timeoutInMinutes", "cancelTimeoutInMinutes"}
 
 
@@ -94,6 +96,10 @@ class _Context:
         return Scope({"variables": self.variables, **self.names})
 
 
+_Placed: TypeAlias = tuple[Mapping, _Context]
+_Pair: TypeAlias = tuple[Text, Node, _Context]  # a key, its value, and where the value stands
+
+
 @dataclass
 class _Chain:
     """An if and what may follow it. `done`: None where none was begun, else whether a branch was taken."""
@@ -121,9 +127,11 @@ class _Expander:
             at = next((parameter.name.at for parameter in known if parameter.name.lower() == name.lower()), document.at)
             wanted = next((parameter.type for parameter in known if parameter.name.lower() == name.lower()), "string")
             # The REST API takes strings alone: a list or a map comes as YAML.
-            whole = isinstance(value, str) and wanted not in ("string", "number", "boolean", "")
+            whole = isinstance(value, str) and wanted not in SCALARS
             nodes.append((Text(name, at), load(str(value), str(file)) if whole else node_of(value, at)))
-        missing = next((parameter.name.at for parameter in known if parameter.default is None and parameter.name not in given), document.at)
+        names = {name.lower() for name in given}
+        required = (parameter.name for parameter in known if parameter.default is None and parameter.name.lower() not in names)
+        missing = next((name.at for name in required), document.at)
         bound = bind(known, nodes, missing, older=older)
         context = _Context(file, {"parameters": bound}, dict(self.system))
         expanded = self.root(document, context, _ROOT)
@@ -148,12 +156,15 @@ class _Expander:
             if not isinstance(document, Mapping):
                 raise Fault("A mapping was expected", document.at)
             _check(document)
+            _literal(document.under("parameters") or Text("", document.at), set())
             self.files[name] = document
         return self.files[name]
 
     # -- nodes
 
     def node(self, node: Node, context: _Context, part: str) -> Node:
+        if part in _LITERAL and not context.literal:
+            _literal(node, _LITERAL[part])
         if isinstance(node, Mapping):
             return self.mapping(node, context, part)
         if isinstance(node, Sequence):
@@ -167,8 +178,6 @@ class _Expander:
             raise Fault(f"The pipeline is larger than {_LONGEST} characters", node.at)
         if context.literal or "${{" not in node:
             return node
-        if part == "literal":
-            raise Fault("A template expression is not allowed in this context", node.at)
         pieces = _pieces(node)
         if len(pieces) == 1 and isinstance(pieces[0], Expression):
             made = node_of(pieces[0].evaluate(context.scope()), node.at)
@@ -182,17 +191,21 @@ class _Expander:
             raise Fault(str(mistake), at) from None
 
     def mapping(self, node: Mapping, context: _Context, part: str) -> Mapping:
-        if part in _LEVELS:
-            context = replace(context, variables=dict(context.variables))
-        # Variables are seen by what stands beside them, repositories by every template.
+        return self.build(*self.level([(node, context)], part), node.at, part)
+
+    def level(self, maps: list[_Placed], part: str) -> tuple[Iterator[_Pair], dict[int, Node]]:
+        """The pairs of maps that make one, and what is expanded before: variables, which what stands beside them sees, and resources."""
         early: dict[int, Node] = {}
         if part in _LEVELS:
-            for key in ("resources", "variables"):
-                if (value := node.under(key)) is not None:
-                    early[id(value)] = self.node(value, context, _PARTS[part].get(key, ""))
-        return self.build(self.pairs(node, context), node.at, part, early)
+            own = dict(maps[0][1].variables)
+            maps = [(node, replace(context, variables=own)) for node, context in maps]
+            for node, context in maps:
+                for key in ("resources", "variables"):
+                    if (value := node.under(key)) is not None:
+                        early[id(value)] = self.node(value, context, _PARTS[part].get(key, ""))
+        return chain.from_iterable(self.pairs(node, context) for node, context in maps), early
 
-    def build(self, pairs: Iterable[tuple[Text, Node, _Context]], at: Place, part: str, early: dict[int, Node]) -> Mapping:
+    def build(self, pairs: Iterable[_Pair], early: dict[int, Node], at: Place, part: str) -> Mapping:
         made = Mapping((), at)
         for key, value, context in pairs:
             if part in _ITEMS.values() and key == "template":
@@ -201,9 +214,7 @@ class _Expander:
                 for name, inner in self.extended(value, context).items():
                     _add(made, name, inner)
                 continue
-            child = "literal" if part in ("literal", "repository") else ""
-            child = _PARTS.get(part, {}).get(key, child)
-            expanded = early[id(value)] if id(value) in early else self.node(value, context, child)
+            expanded = early[id(value)] if id(value) in early else self.node(value, context, _PARTS.get(part, {}).get(key, ""))
             _add(made, key, expanded)
             if part == "variables":
                 _set(context.variables, key, expanded)
@@ -211,7 +222,7 @@ class _Expander:
                 self.aliases += [str(item.under("repository")) for item in expanded if isinstance(item, Mapping)]
         return made
 
-    def pairs(self, node: Mapping, context: _Context) -> Iterator[tuple[Text, Node, _Context]]:
+    def pairs(self, node: Mapping, context: _Context) -> Iterator[_Pair]:
         """The keys of a map, with what its directives put among them."""
         state = _Chain()
         for key, value in node.items():
@@ -239,21 +250,21 @@ class _Expander:
                 continue
             state.done = None
             if isinstance(item, Text) and not context.literal and "${{" in item:
-                made = self.scalar(item, context, _ITEMS.get(part, ""))
+                made = self.scalar(item, context, "")
                 if isinstance(made, Sequence):
                     yield from self.items(made, replace(context, literal=True), part)
                 elif isinstance(made, Mapping):
-                    yield from self.item(made, replace(context, literal=True), part)
+                    yield from self.item([(made, replace(context, literal=True))], part)
                 else:
                     yield made
             elif isinstance(item, Mapping):
-                yield from self.item(item, context, part)
+                yield from self.item([(item, context)], part)
             else:
-                yield self.node(item, context, "literal" if part == "literal" else "")
+                yield self.node(item, context, "")
 
     def block(self, item: Mapping, context: _Context, part: str, state: _Chain) -> Iterator[Node]:
         """An item that is nothing but directives: lists under them join the list, maps under them become one item."""
-        maps: list[tuple[Mapping, _Context]] = []
+        maps: list[_Placed] = []
         for key, value in item.items():
             for inner, where in self.taken(key, value, context, state):
                 found, where = self.evaluated(inner, where)
@@ -264,27 +275,18 @@ class _Expander:
                 elif found is not None:
                     raise Fault("Expected a sequence or mapping", found.at)
         if maps:
-            pairs = chain.from_iterable(self.pairs(found, where) for found, where in maps)
-            yield from self.made(pairs, item.at, part, {})
+            yield from self.item(maps, part)
 
-    def item(self, item: Mapping, context: _Context, part: str) -> Iterator[Node]:
-        if _ITEMS.get(part) in ("stage", "job"):
-            first = next(iter(item), None)
-            if first != "template":
-                yield self.mapping(item, context, _ITEMS[part])
-                return
-        yield from self.made(self.pairs(item, context), item.at, part, {})
-
-    def made(self, pairs: Iterator[tuple[Text, Node, _Context]], at: Place, part: str, early: dict[int, Node]) -> Iterator[Node]:
+    def item(self, maps: list[_Placed], part: str) -> Iterator[Node]:
+        """The item that maps make together, or what the template in it stands for."""
+        pairs, early = self.level(maps, _ITEMS.get(part, ""))
         first = next(pairs, None)
-        if first is None:
-            return
-        if first[0] == "template" and part in ("stages", "jobs", "steps", "variables"):
+        if first and first[0] == "template" and part in _ITEMS:
             yield from self.included(first, pairs, part)
             return
-        made = self.build(chain([first], pairs), at, "literal" if part == "literal" else _ITEMS.get(part, ""), early)
+        made = self.build(chain([first], pairs) if first else (), early, maps[0][0].at, _ITEMS.get(part, ""))
         if part == "variables":
-            self.variable(made, first[2])
+            self.variable(made, maps[0][1])
         yield made
 
     def variable(self, made: Mapping, context: _Context) -> None:
@@ -307,7 +309,7 @@ class _Expander:
         if word == "each":
             state.done = None
             name, over = _EACH.fullmatch(rest).groups()  # type: ignore[union-attr]
-            for item in _elements(parse(over, key.at).evaluate(context.scope()), key.at):
+            for item in _elements(_parsed(over, key.at).evaluate(context.scope()), key.at):
                 yield value, replace(context, names={**context.names, name: item})
             return
         if word == "if":
@@ -321,7 +323,7 @@ class _Expander:
 
     # -- templates
 
-    def included(self, first: tuple[Text, Node, _Context], rest: Iterable[tuple[Text, Node, _Context]], part: str) -> Iterator[Node]:
+    def included(self, first: _Pair, rest: Iterable[_Pair], part: str) -> Iterator[Node]:
         """The items that `- template:` stands for."""
         _, document, context = self.template([first, *rest])
         body = Mapping(((key, value) for key, value in document.items() if key != "parameters"), document.at)
@@ -350,7 +352,7 @@ class _Expander:
         self.extends.insert(before, str(file))
         return self.root(document, inner, _EXTENDED)
 
-    def template(self, pairs: list[tuple[Text, Node, _Context]]) -> tuple[File, Mapping, _Context]:
+    def template(self, pairs: list[_Pair]) -> tuple[File, Mapping, _Context]:
         """The file that is named, and what its expressions see."""
         _, named, context = pairs[0]
         reference = self.node(named, context, "")
@@ -407,6 +409,21 @@ def _check(node: Node) -> None:
             _check(item)
     else:
         _pieces(node)
+
+
+def _literal(node: Node, but: set[str]) -> None:
+    """Raise Fault for an expression where the service takes none."""
+    if isinstance(node, Text):
+        if "${{" in node:
+            raise Fault("A template expression is not allowed in this context", node.at)
+    elif isinstance(node, Sequence):
+        for item in node:
+            _literal(item, but)
+    else:
+        for key, value in node.items():
+            _literal(key, but)
+            if key not in but:
+                _literal(value, but)
 
 
 @lru_cache(maxsize=4096)
