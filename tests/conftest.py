@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -113,12 +114,26 @@ def start_emulator(home: Path, *options: str) -> Emulator:
     return Emulator(home, found["port"], process, environment(home))
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one process, for what they share; so do the journeys of each CI system, whatever their file.
+
+    pytest-xdist's own groups need an attribute that pytest 9.2 no longer has.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file, _, test = nodeid.partition("::")
+            journeys = re.search(r"[[-](github|azure_devops)[]-]", test) if file.startswith("tests/journeys/") else None
+            return f"journeys on {journeys[1]}" if journeys else file
+
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file stays in one process, for what its tests share; the journeys of each CI system are one group, whatever their file."""
-    for item in items:
-        world = getattr(getattr(item, "callspec", None), "params", {}).get("world")
-        item.add_marker(pytest.mark.xdist_group(f"journeys-{world}" if world else item.nodeid.partition("::")[0]))
+    """What takes longest begins first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/journeys/"))
 
 
 @pytest.fixture(scope="session")

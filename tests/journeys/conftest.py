@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -225,15 +226,18 @@ def _job(job: Any) -> _act.Job:
 
 
 def _step(step: Any) -> _act.Step:
-    return _act.Step(step.name, RESULTS.get(step.result, ""), step.seconds, [_line(line) for line in step.lines], step.outputs)
+    # The task adds a line of its own about the exit code, where act says nothing.
+    lines = [_line(line) for line in step.lines if not line.startswith("##[error]Bash exited with code")]
+    return _act.Step(step.name, RESULTS.get(step.result, ""), step.seconds, lines, step.outputs)
 
 
 def _line(line: str) -> str:
     """A line of a log with its level as `_act` writes it."""
-    for level in ("error", "warning"):
-        if line.startswith(f"##[{level}]"):
-            return f"{level}: {line.removeprefix(f'##[{level}]')}"
-    return line
+    if not (level := re.match(r"##\[(error|warning)\]", line)):
+        return line
+    # The agent writes a place as `file(line,column) : error : text`, act as `file:line:column: text`.
+    text = re.sub(r"^(\S+)\((\d+),(\d+)\) ?: \w+ ?: ", r"\1:\2:\3: ", line[level.end() :])
+    return f"{level[1]}: {text}"
 
 
 def _event(event: Any) -> _act.Event:
