@@ -77,7 +77,10 @@ def test_a_good_file_breaks_no_rule_at_all(case: dict[str, Any], look: Look) -> 
 
 
 def test_every_rule_has_a_case() -> None:
-    assert {rule.id for rule in RULES} - {case["rule"] for case in CASES} == {"script-without-checkout"}  # it has a test of its own
+    assert {rule.id for rule in RULES} - {case["rule"] for case in CASES} == {
+        "script-without-checkout",
+        "unexpanded-template",
+    }  # have tests
 
 
 def test_ids_levels_and_links_have_one_form() -> None:
@@ -264,6 +267,27 @@ def test_a_template_is_expanded_with_dummies_of_its_types(kind: str, look: Look)
         "stageList": "stages:\n- ${{ parameters.x }}\n",
     }.get(kind, "steps:\n- bash: date\n  env: {X: '${{ convertToJson(parameters.x) }}'}\n")
     assert look(f"parameters:\n- name: x\n  type: {kind}\n{use}", "template.yml") == []
+
+
+def test_values_that_were_made_up_are_no_reason_for_an_error(look: Look) -> None:
+    text = "parameters:\n- name: legs\n  type: object\nsteps:\n- bash: date\n  displayName: ${{ length(parameters.legs.names) }}\n"
+    (found,) = look(text, "template.yml")
+    assert (found.rule, found.at.line) == ("unexpanded-template", 6)
+    assert found.message.endswith("(with legs={})")
+    assert look(text, "template.yml", parameters={"legs": {"names": ["a"]}}) == []
+
+
+def test_a_repository_that_is_declared_has_to_be_given(look: Look) -> None:
+    resources = "resources: {repositories: [{repository: lib, type: git, name: a/b, ref: refs/tags/v1}]}\n"
+    (found,) = look(resources + JOB + "  - template: a.yml@lib\n")
+    assert (found.rule, found.message) == ("expansion", "Repository 'lib' is declared, but no folder was given for it: give --repository")
+
+
+def test_a_pipeline_that_only_people_start_needs_no_trigger(look: Look) -> None:
+    text = DEPLOYMENT.removeprefix("trigger: none\n") + "          - bash: date\n"
+    assert [one.rule for one in look(text)] == ["implicit-trigger"]
+    needs = "parameters:\n- name: what\n  type: string\n  values: [a, b]\n"
+    assert look(needs + text.replace("date", "date ${{ parameters.what }}")) == []
 
 
 def test_a_stage_template_may_name_stages_of_its_caller(look: Look) -> None:

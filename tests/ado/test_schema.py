@@ -120,6 +120,12 @@ def test_a_fault_is_told_with_its_place(text: str, found: list[str]) -> None:
     assert said(text) == found
 
 
+def test_what_the_schema_is_too_strict_about_is_taken() -> None:
+    assert said("trigger: {paths: {include: [docs/, a b/*]}}\npr: {paths: {exclude: [docs/]}}\nsteps: []\n") == []
+    assert said("steps:\n- task: HelmDeploy@0\n  inputs: {command: upgrade}\n") == []  # a registry is needed to save a chart only
+    assert said("trigger: {branches: {include: [docs/]}}\nsteps: []\n") != []
+
+
 def test_a_step_of_no_kind_names_the_kinds() -> None:
     (found,) = said("steps:\n- foo: 1\n")
     assert found.startswith("2:3 Unexpected value 'foo': the first key is one of bash, checkout, ")

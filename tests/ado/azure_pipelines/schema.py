@@ -40,6 +40,8 @@ ALLOWED: dict[str, str] = {
     "AdvancedSecurity-Codeql-Analyze@1": "part of GitHub Advanced Security for Azure DevOps, installed by the service",
     "AdvancedSecurity-Dependency-Scanning@1": "part of GitHub Advanced Security for Azure DevOps, installed by the service",
 }
+# Tasks whose inputs the schema calls required though they are so only beside some value of another input (`groups` of their task.json).
+_GROUPED = {"azurevmssdeployment", "helmdeploy", "iiswebappmanagementonmachinegroup", "packerbuild"}
 _TRUTH = {"true", "false", "y", "n", "yes", "no", "on", "off"}
 _LATER = re.compile(r"\$\(|\$\[")  # filled in after the document was read
 _WORDS = {"array": "a list", "object": "a map", "string": "a text", "boolean": "true or false", "integer": "a whole number"}
@@ -61,6 +63,11 @@ def deprecated(task: str) -> str:
 def _schema() -> Rules:
     file = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "azure-pipelines.json"
     read: Rules = json.loads(file.read_text(encoding="utf-8"))
+    # It reads the paths of a trigger like branches, which would forbid `docs/` and a space.
+    for name in ("trigger", "pr"):
+        for branch in read["definitions"][name]["anyOf"]:
+            if "paths" in branch.get("properties", {}):
+                branch["properties"]["paths"] = {"$ref": "#/definitions/includeExcludeStringFilters"}
     return read
 
 
@@ -194,6 +201,8 @@ def _check_task(node: Node, allowed: set[str]) -> Iterator[Finding]:
             yield Finding(name.at, "unknown-task", f"The task {name} is not one that the service ships; {hint}")
         return
     rules, _ = tasks[written]
+    if written.partition("@")[0] in _GROUPED:
+        rules = {**rules, "required": ()}
     inputs = node.get(_text("inputs"))
     if inputs is None:
         for missing in rules.get("required", ()) if rules["needed"] else ():

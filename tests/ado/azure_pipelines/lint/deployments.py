@@ -156,7 +156,7 @@ def production_outside_environment(subject: Subject) -> Found:
                 if _CONNECTION.match(key.lower()) and _PRODUCTION.search(value):
                     yield (
                         value.at,
-                        f"the plain job '{_called(job)}' uses '{value}': approvals of an environment hold only a deployment job on it",
+                        f"a plain job uses '{value}', and the approvals of an environment hold only a deployment job on it",
                     )
 
 
@@ -188,14 +188,16 @@ def secrets_in_pull_request(subject: Subject) -> Found:
                 yield value.at, f"a pull request runs this pipeline, and with it gets the connection '{value}'"
 
 
-def implicit_trigger(source: Source) -> Found:
+def implicit_trigger(subject: Subject) -> Found:
     """No `trigger:` in a pipeline that deploys: every push to every branch starts it."""
-    root = source.node
-    keys = {str(key) for key in root} if isinstance(root, dict) else set()
-    if "trigger" in keys or not ({"extends", "stages", "jobs"} & keys) or not ({"pr", "schedules", "resources", "name", "pool"} & keys):
+    root = subject.sources.get(subject.pipeline.at.file)
+    if "trigger" in subject.pipeline.document or root is None or not subject.whole:
         return
-    if re.search(r"^\s*-?\s*deployment:|^\s*environment:|^extends:|\bdeploy\b", source.text, re.M):
-        yield root.at, "without trigger: a push to any branch starts this pipeline; write trigger: none, or name the branches"
+    # A pipeline with a parameter that must be given is one that only people start.
+    if any(declared.under("default") is None for declared in root.parameters.values()):
+        return
+    if any(job.kind == "deployment" for _, job in subject.jobs) or any(deploys_something(step) for _, _, step in subject.steps):
+        yield subject.pipeline.at, "without trigger: a push to any branch starts this pipeline; write trigger: none, or name the branches"
 
 
 def production_by_name(source: Source) -> Found:

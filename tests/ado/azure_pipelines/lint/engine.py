@@ -63,14 +63,13 @@ def lint(
     for source in sorted(own, key=lambda source: source.file in included):
         if source.file in reached:
             continue
+        told: set[tuple[Place, str]] = set()
         for number, trial in enumerate(files.trials(source, included, others, dict(parameters or {}))):
             count += 1
             try:
                 expanded = files.run(trial, homes)
             except Fault as fault:
-                if number == 0 or trial.sure:
-                    said = f" (with {trial.said})" if number else ""
-                    found.add(Finding(_home(fault.at, source), "expansion", fault.message + said))
+                found |= _fault(fault, trial, number, told)
                 continue
             if trial.text is None:
                 reached.update(expanded.files)
@@ -100,6 +99,18 @@ def check(
     for rule in RULES:
         if rule.pipeline is not None:
             yield from (Finding(at, rule.id, message) for at, message in rule.pipeline(subject))
+
+
+def _fault(fault: Fault, trial: files.Trial, number: int, told: set[tuple[Place, str]]) -> set[Finding]:
+    """What to say of a file that could not be expanded: nothing twice, and no error where values were made up."""
+    at = _home(fault.at, trial.source)
+    if (at, fault.message) in told or not trial.sure:
+        return set()
+    told.add((at, fault.message))
+    made_up = trial.text is not None and (number or trial.parameters)
+    said = f" (with {trial.said})" if trial.parameters and (number or made_up) else ""
+    fix = ": give --repository" if "no folder was given" in fault.message else ""
+    return {Finding(at, "unexpanded-template" if made_up else "expansion", fault.message + fix + said)}
 
 
 def _home(at: Place, source: Source) -> Place:

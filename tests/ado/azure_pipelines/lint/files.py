@@ -118,7 +118,7 @@ def _choices(source: Source, needed: dict[str, Any]) -> Iterator[tuple[dict[str,
         written = declared.under("default")
         default = needed.get(name, "" if written is None or written == "" else typed(written))
         for value in _others(declared, default):
-            yield {**needed, name: value}, value != "example"
+            yield {**needed, name: value}, default != ""
 
 
 def _others(declared: Mapping, default: object) -> list[Any]:
@@ -127,7 +127,7 @@ def _others(declared: Mapping, default: object) -> list[Any]:
         return [value for value in typed(values) if value != default]
     if kind == "boolean":
         return [not default]
-    return ["example"] if default == "" and kind in (None, "string") else []
+    return [dummy(declared)] if default == "" and kind in (None, "string") else []
 
 
 def dummy(declared: Mapping) -> Any:
@@ -135,7 +135,8 @@ def dummy(declared: Mapping) -> Any:
     values = declared.under("values")
     if isinstance(values, Sequence) and values:
         return typed(values)[0]
-    return _DUMMIES.get(str(declared.under("type") or "string"), "example")
+    kind = str(declared.under("type") or "string")
+    return _DUMMIES.get(kind, "succeeded()" if "condition" in str(declared.under("name")).lower() else "example")
 
 
 def _caller(source: Source, parameters: dict[str, Any], aliases: Iterable[str]) -> str:

@@ -34,8 +34,10 @@ class Rule:
 RULES: list[Rule] = [
     # What the service refuses.
     Rule("expansion", "error", "A pipeline that can't be expanded is not started.", f"{_L}/process/templates"),
+    Rule("unexpanded-template", "warning", "No pipeline here includes it, and made-up values do not suit it: give --parameter.",
+         f"{_L}/process/templates"),
     Rule("schema", "error", "A key, value or order of keys that the service's schema has no room for.", f"{_L}/yaml-schema"),
-    Rule("unknown-task", "error", "A task that is not installed stops the run before it begins.", _TASKS),
+    Rule("unknown-task", "warning", "A task that is not installed stops the run before it begins.", _TASKS),
     Rule("invalid-name", "error", "Names of stages, jobs and steps have letters, digits and _, and no digit first.",
          f"{_L}/yaml-schema/jobs-job"),
     Rule("duplicate-name", "error", "A name that two steps of a job have says nothing.", f"{_L}/yaml-schema/steps-task"),
@@ -140,7 +142,7 @@ RULES: list[Rule] = [
     Rule("production-by-branch-name", "error", "Build.SourceBranchName is the last part of a branch: users/x/main is main.",
          f"{_L}/build/variables", file=deployments.production_by_name),
     Rule("implicit-trigger", "warning", "A pipeline without trigger: runs for every push to every branch.",
-         f"{_L}/repos/azure-repos-git#ci-triggers", file=deployments.implicit_trigger),
+         f"{_L}/repos/azure-repos-git#ci-triggers", deployments.implicit_trigger),
     Rule("token-in-plain-job", "warning", "System.AccessToken lets code of a pull request act as the build service.",
          f"{_L}/security/misc", deployments.token_in_plain_job),
     Rule("pull-request-with-secrets", "error", "A pull request can change the steps that get the secrets.",

@@ -37,6 +37,10 @@ def template_not_first(source: Source) -> Found:
 def boolean_as_text(source: Source) -> Found:
     """`default: false` without `type: boolean`."""
     for name, declared in source.parameters.items():
+        # Compared with a text it is what it says; taken for a truth it is not.
+        taken = rf"(\$\{{\{{\s*(else)?if\s+|\b(and|or|not|xor)\((?:[^()]|\([^()]*\))*?)parameters\.{re.escape(name)}\s*([,)}}])"
+        if not re.search(taken, source.text, re.I):
+            continue
         default, kind = declared.under("default"), declared.under("type")
         if isinstance(default, Text) and default.lower() in ("true", "false") and (kind is None or kind == "string"):
             yield default.at, f"'{name}' is a text, and the text 'false' is as true as any other: give it type: boolean"
