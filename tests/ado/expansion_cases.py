@@ -411,6 +411,11 @@ FAULTS: dict[str, tuple[str, dict[str, str], str]] = {
         "/a.yml (Line: 1, Col: 1): A mapping was expected",
     ),
     "steps that are no list": ("steps:\n- template: a.yml\n", {"a.yml": "steps: x\n"}, "/a.yml (Line: 1, Col: 8): A sequence was expected"),
+    "steps that are a map": (
+        "steps:\n- template: a.yml\n",
+        {"a.yml": "steps: {bash: x}\n"},
+        "/a.yml (Line: 1, Col: 8): A sequence was expected",
+    ),
     "a template that is no YAML": ("steps:\n- template: a.yml\n", {"a.yml": "steps: [\n"}, "/a.yml (Line: 2, Col: 1): "),
     "a fault deep inside": (
         dedent(CATALOG) + "stages:\n- template: a/s.yml@catalog\n",

@@ -1,4 +1,4 @@
-"""The tables of value_cases.py notice a change of the evaluator: thousands of small faults are put into a copy of it, in memory.
+"""The tables of value_cases.py notice a change of the evaluator: more than a thousand small faults are put into a copy of it, in memory.
 
 One fault at a time: a comparison turned, a `not` dropped, a cast left out, another constant, a condition reversed, a line deleted, nothing
 returned. A table that lets one pass has a gap, or the fault changes nothing; those that change nothing are listed, each with its reason.

@@ -219,7 +219,7 @@ class _Expander:
             if part == "variables":
                 _set(context.variables, key, expanded)
             if part == "resources" and key == "repositories" and isinstance(expanded, Sequence):
-                self.aliases += [str(item.under("repository")) for item in expanded if isinstance(item, Mapping)]
+                self.aliases += [str(item.under("repository")) for item in expanded if isinstance(item, Mapping) and "repository" in item]
         return made
 
     def pairs(self, node: Mapping, context: _Context) -> Iterator[_Pair]:
@@ -331,7 +331,7 @@ class _Expander:
             if key != part:
                 raise Fault(f"Unexpected value '{key}'", key.at)
             made = self.node(value, where, part)
-            if isinstance(made, Mapping):  # variables may be a map
+            if isinstance(made, Mapping) and part == "variables":
                 names = ((Text("name", name.at), Text("value", name.at), name, item) for name, item in made.items())
                 yield from (Mapping([(name, key), (value, item)], key.at) for name, value, key, item in names)
             elif isinstance(made, Sequence):
