@@ -40,14 +40,6 @@ RETIRED = {  # removed from the hosted pools on
     "macos-11": "2024-06-28", "macos-12": "2024-12-03", "ubuntu-20.04": "2025-04-15", "macos-13": "2025-12-04",
     "windows-2019": "2025-12-31", "macos-14": "2026-11-02",
 }  # fmt: skip
-    "manualvalidation",
-    "delay",
-    "invokerestapi",
-    "azurefunction",
-    "azuremonitor",
-    "querieworkitems",
-    "publishtoazureservicebus",
-)
 
 
 def continue_on_error(subject: Subject) -> Found:
