@@ -34,11 +34,11 @@ _DEPLOY_TASKS = re.compile(
 _STATUS = re.compile(r"\b(always|canceled|failed|succeeded|succeededorfailed)\s*\(", re.I)
 _EXPLICIT = re.compile(r"\.\s*result\b|agent\.jobstatus|\bfalse\b", re.I)
 _ANYWAY = re.compile(r"\b(always|succeededorfailed)\s*\(", re.I)
-RETIRED = {  # removed from the hosted pools on
-    "vs2015-win2012r2": "2020-03-23", "win1803": "2020-03-23", "macos-10.13": "2020-03-23", "ubuntu-16.04": "2021-09-20",
-    "macos-10.14": "2021-12-10", "vs2017-win2016": "2022-04-01", "macos-10.15": "2022-08-30", "ubuntu-18.04": "2023-04-01",
-    "macos-11": "2024-06-28", "macos-12": "2024-12-03", "ubuntu-20.04": "2025-04-15", "macos-13": "2025-12-04",
-    "windows-2019": "2025-12-31", "macos-14": "2026-11-02",
+# The year in which an image left the hosted pools, by the announcements of https://github.com/actions/runner-images.
+RETIRED = {
+    "vs2015-win2012r2": 2020, "win1803": 2020, "macos-10.13": 2020, "ubuntu-16.04": 2021, "macos-10.14": 2021, "vs2017-win2016": 2022,
+    "macos-10.15": 2022, "ubuntu-18.04": 2023, "macos-11": 2024, "macos-12": 2024, "ubuntu-20.04": 2025, "windows-2019": 2025,
+    "macos-13": 2025, "macos-14": 2026,
 }  # fmt: skip
 
 
@@ -220,7 +220,7 @@ def retired_image(subject: Subject) -> Found:
     for pool in _pools(subject):
         gone = RETIRED.get(pool.lower())
         if gone:
-            yield pool.at, f"{pool} was removed on {gone}: a job that asks for it fails"
+            yield pool.at, f"{pool} was removed in {gone}: a job that asks for it fails"
 
 
 def floating_image(subject: Subject) -> Found:
