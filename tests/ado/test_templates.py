@@ -7,6 +7,7 @@ The tables are in expansion_cases.py.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from azure_pipelines import schema, templates
 from azure_pipelines.nodes import Fault, typed
 from azure_pipelines.repositories import Repository
 from azure_pipelines.templates import Expanded, expand
@@ -131,7 +133,29 @@ def test_which_template_may_depend_on_expressions(project: Project) -> None:
     assert found == {"steps": [{"bash": "b"}, {"bash": "a"}, {"bash": "a"}, {"bash": "b"}]}
 
 
+def test_the_keys_of_a_root_are_those_of_the_schema() -> None:
+    """What the service's schema knows, but its oldest words (phases, queue, server)."""
+    rules = schema._schema()["definitions"]
+    roots = {key for branch in rules["pipeline"]["anyOf"] for key in branch["properties"]}
+    extended = {key for branch in rules["extendsTemplate"]["anyOf"] for key in branch["properties"]}
+    assert roots - {"parameters", "phases", "queue", "server"} == templates._ROOT
+    assert extended - {"parameters"} == templates._EXTENDED
+
+
+@pytest.mark.parametrize("key", ["trigger", "pr", "schedules"])
+def test_triggers_take_no_expressions(key: str, project: Project) -> None:
+    """X, the note on top: expressions are expanded in stages, jobs, steps and containers."""
+    expected = "/pipeline.yml (Line: 2, Col: 3): A template expression is not allowed in this context"
+    assert project.fault(f"{key}:\n- ${{{{ 'a' }}}}\n") == expected
+
+
 # T "Reference template paths", "Use other repositories"
+def test_an_alias_has_no_case(project: Project) -> None:
+    files = {"a.yml": "steps:\n- template: b.yml@SELF\n", "b.yml": "steps: [{bash: b}]", "c.yml@catalog": "steps: [{bash: c}]"}
+    found = project.document(dedent(CATALOG) + "steps:\n- template: a.yml@Self\n- template: c.yml@Catalog\n", files)
+    assert found["steps"] == [{"bash": "b"}, {"bash": "c"}]
+
+
 def test_paths_are_relative_to_the_file_they_stand_in(project: Project) -> None:
     found = project.expand(
         CATALOG
@@ -240,6 +264,63 @@ def test_a_template_can_refuse_scripts(project: Project) -> None:
         {"task": "Bash@3", "displayName": "d", "inputs": {"targetType": "inline", "script": "allowed"}},
         {"CmdLine@2": "error", "inputs": {"script": "not allowed", "workingDirectory": "w"}},
     ]
+
+
+@pytest.mark.parametrize(
+    ("type_", "argument", "template"),
+    [
+        ("step", "{'${{ insert }}': {bash: x}}", "steps:\n- ${{ parameters.p }}\n"),
+        ("stepList", "[{template: s.yml}]", "steps: ${{ parameters.p }}\n"),
+        ("job", "{job: j, steps: [{template: s.yml}]}", "jobs:\n- ${{ parameters.p }}\n"),
+        ("jobList", "[{template: j.yml}]", "jobs: ${{ parameters.p }}\n"),
+        (
+            "deployment",
+            "{deployment: j, strategy: {canary: {on: {failure: {steps: [{template: s.yml}]}}}}}",
+            'jobs: ["${{ parameters.p }}"]\n',
+        ),
+        ("deploymentList", "[{deployment: j, strategy: {rolling: {deploy: {steps: [{template: s.yml}]}}}}]", "jobs: ${{ parameters.p }}\n"),
+        ("stage", "{stage: s, jobs: [{template: j.yml}]}", 'stages: ["${{ parameters.p }}"]\n'),
+        ("stageList", "[{template: g.yml}]", "stages: ${{ parameters.p }}\n"),
+    ],
+)
+def test_templates_in_an_argument_are_the_callers(type_: str, argument: str, template: str, project: Project) -> None:
+    """T: a path is relative to the file it stands in, and what a step is short for is seen as a task at any depth."""
+    part = template.partition(":")[0]
+    pipeline = dedent(CATALOG) + f"{part}:\n- template: t.yml@catalog\n  parameters:\n    p: {argument}\n"
+    files = {
+        "t.yml@catalog": f"parameters:\n- {{name: p, type: {type_}}}\n{template}",
+        "s.yml": "steps: [{bash: x}]",
+        "j.yml": "jobs: [{job: j, steps: [{template: s.yml}]}]",
+        "g.yml": "stages: [{stage: s, jobs: [{template: j.yml}]}]",
+    }
+    found = json.dumps(project.document(pipeline, files)[part])
+    assert '{"task": "Bash@3", "inputs": {"targetType": "inline", "script": "x"}}' in found
+    assert "template" not in found
+
+
+@pytest.mark.parametrize(
+    ("short", "task", "inputs"),
+    [
+        ("script", "CmdLine@2", {}),
+        ("bash", "Bash@3", {"targetType": "inline"}),
+        ("pwsh", "PowerShell@2", {"targetType": "inline", "pwsh": True}),
+        ("powershell", "PowerShell@2", {"targetType": "inline"}),
+    ],
+)
+def test_what_a_step_is_short_for(short: str, task: str, inputs: dict[str, Any], project: Project) -> None:
+    """Y "steps.script", "steps.bash", "steps.pwsh", "steps.powershell"."""
+    own = ["workingDirectory", "failOnStderr", "errorActionPreference", "warningPreference", "ignoreLASTEXITCODE", "bashEnvValue"]
+    step = {short: "echo", "displayName": "d", "env": {"A": "b"}, **dict.fromkeys(own, "x")}
+    pipeline = "parameters:\n- name: p\n  type: step\n  default: " + json.dumps(step) + '\nsteps: ["${{ parameters.p }}"]\n'
+    expected = {"task": task, "displayName": "d", "env": {"A": "b"}, "inputs": {**inputs, "script": "echo", **dict.fromkeys(own, "x")}}
+    assert project.document(pipeline)["steps"] == [expected]
+
+
+@pytest.mark.parametrize(("type_", "part"), [("jobList", "jobs"), ("deploymentList", "jobs"), ("stageList", "stages")])
+def test_a_template_in_a_default_is_the_templates(type_: str, part: str, project: Project) -> None:
+    template = f"parameters:\n- name: p\n  type: {type_}\n  default: [{{template: d.yml}}]\n{part}: ${{{{ parameters.p }}}}\n"
+    files = {"t.yml@catalog": template, "d.yml@catalog": f"{part}: [{{x: y}}]"}
+    assert project.document(dedent(CATALOG) + f"{part}: [{{template: t.yml@catalog}}]\n", files)[part] == [{"x": "y"}]
 
 
 def test_a_template_is_called_more_than_once_with_its_own_parameters(project: Project) -> None:

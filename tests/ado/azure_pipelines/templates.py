@@ -46,7 +46,7 @@ _EXTENDED = {"trigger", "resources", "variables", "stages", "jobs", "steps", "ex
 _ROOT = _EXTENDED | {"name", "appendCommitMessageToRunName", "pr", "schedules", "pool", "lockBehavior", "strategy", "continueOnError"}
 # Parts without expressions, but for these keys; a branch or tag may be one since 2024.
 _LITERAL: dict[str, set[str]] = {"literal": set(), "repositories": {"ref"}}
-_ROOT |= {"container", "services", "workspace", "target", "timeoutInMinutes", "cancelTimeoutInMinutes"}
+_ROOT |= {"container", "services", "workspace"}
 
 
 @dataclass
