@@ -86,8 +86,8 @@ FAULTS = {
     # Identity.
     "one principal acts in dev and prod": [
         f"{SHARE}::test_the_two_principals_have_no_right_in_each_others_workspace",
-        "tests/journeys/test_github.py::test_a_caller_of_its_own_gets_nowhere",
-        "tests/journeys/test_azure_devops.py::test_a_caller_of_its_own_gets_nowhere",
+        "tests/journeys/test_release_on_github.py::test_a_caller_of_its_own_gets_nowhere",
+        "tests/journeys/test_release_on_azure_devops.py::test_a_caller_of_its_own_gets_nowhere",
     ],
     "a pull request has production's credentials": [
         f"{WORKFLOWS}::test_validation_has_no_credential",

@@ -70,7 +70,7 @@ def test_production_waits_for_who_may_approve_it(world: AzureDevOps, released: _
     run = call(world, "promote", bundle_id=released.outputs["bundle_id"])
     approver.join()
     assert run.results == PROMOTED
-    assert seen["jobs"] == {"share.share": "succeeded"}
+    assert seen["jobs"] == {"Share": "succeeded"}
 
 
 def test_a_rejected_promotion_leaves_production_as_it_was(world: AzureDevOps, released: _act.Run) -> None:
