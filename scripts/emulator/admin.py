@@ -70,6 +70,8 @@ async def add_identity(call: Call) -> dict[str, Any]:
     trusted = [(body["issuer"], subject) for subject in body.get("subjects", [])]
     for issuer, subject in [*trusted, *map(tuple, body.get("federated", []))]:
         models.add_federated_credential(call.cloud, application, issuer, subject)
+    if body.get("graph"):
+        models.grant_graph(call.cloud, application["appId"], body["graph"])
     for grant in body.get("roles", []):
         roles.assign(call.cloud, application["oid"], grant["role"], grant["scope"])
     return {"client_id": application["appId"], "oid": application["oid"]}

@@ -18,8 +18,8 @@ from emulator.errors import AzureError, forbidden
 log = logging.getLogger("emulator")
 
 SERVICES = [
-    "entra", "arm", "graph", "github", "azure_devops", "workspaces", "compute", "assets", "registries", "jobs", "history", "mlflow",
-    "online",
+    "entra", "arm", "graph", "keyvault", "github", "azure_devops", "workspaces", "compute", "assets", "registries", "jobs", "history",
+    "mlflow", "online",
 ]  # fmt: skip
 
 

@@ -159,7 +159,8 @@ def seed(cloud: Cloud) -> None:
             target.write("s" + secrets.token_urlsafe(32))  # a leading dash would be taken for an option
     admin = models.create_application(cloud, ADMIN_NAME, client_id=ADMIN_CLIENT_ID, secret=file.read_text())
     roles.assign(cloud, admin["oid"], "Owner", f"/subscriptions/{SUBSCRIPTION}")
-    models.grant_graph(cloud, ADMIN_CLIENT_ID, ["Application.ReadWrite.All", "Directory.Read.All", "User.ReadWrite.All"])
+    everything = ["Application.ReadWrite.All", "Directory.Read.All", "Group.ReadWrite.All", "User.ReadWrite.All"]
+    models.grant_graph(cloud, ADMIN_CLIENT_ID, everything)
 
 
 def _announce(cloud: Cloud) -> None:

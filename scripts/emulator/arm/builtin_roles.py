@@ -15,6 +15,14 @@ _SUPPORT = [
     "Microsoft.Resources/subscriptions/resourceGroups/read",
     "Microsoft.Support/*",
 ]
+_VAULT_SUPPORT = [
+    *[action for action in _SUPPORT if not action.startswith("Microsoft.ResourceHealth")],
+    "Microsoft.KeyVault/checkNameAvailability/read",
+    "Microsoft.KeyVault/deletedVaults/read",
+    "Microsoft.KeyVault/locations/*/read",
+    "Microsoft.KeyVault/vaults/*/read",
+    "Microsoft.KeyVault/operations/read",
+]
 _BLOB = "Microsoft.Storage/storageAccounts/blobServices/containers"
 
 BUILTIN_ROLES: list[tuple[str, str, str, list[str], list[str], list[str]]] = [
@@ -182,14 +190,7 @@ BUILTIN_ROLES: list[tuple[str, str, str, list[str], list[str], list[str]]] = [
         "Perform all data plane operations on a key vault and all objects in it, including certificates, keys, and secrets. Cannot manage "
         "key vault resources or manage role assignments. Only works for key vaults that use the 'Azure role-based access control' "
         "permission model.",
-        [
-            *[action for action in _SUPPORT if not action.startswith("Microsoft.ResourceHealth")],
-            "Microsoft.KeyVault/checkNameAvailability/read",
-            "Microsoft.KeyVault/deletedVaults/read",
-            "Microsoft.KeyVault/locations/*/read",
-            "Microsoft.KeyVault/vaults/*/read",
-            "Microsoft.KeyVault/operations/read",
-        ],
+        _VAULT_SUPPORT,
         [],
         ["Microsoft.KeyVault/vaults/*"],
     ),
@@ -200,6 +201,55 @@ BUILTIN_ROLES: list[tuple[str, str, str, list[str], list[str], list[str]]] = [
         [],
         [],
         ["Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"],
+    ),
+    (
+        "b86a8fe4-44ce-4948-aee5-eccb2c155cd7",
+        "Key Vault Secrets Officer",
+        "Perform any action on the secrets of a key vault, except manage permissions. Only works for key vaults that use the 'Azure "
+        "role-based access control' permission model.",
+        _VAULT_SUPPORT,
+        [],
+        ["Microsoft.KeyVault/vaults/secrets/*"],
+    ),
+    (
+        "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+        "Key Vault Crypto Officer",
+        "Perform any action on the keys of a key vault, except manage permissions. Only works for key vaults that use the 'Azure "
+        "role-based access control' permission model.",
+        _VAULT_SUPPORT,
+        [],
+        ["Microsoft.KeyVault/vaults/keys/*", "Microsoft.KeyVault/vaults/keyrotationpolicies/*"],
+    ),
+    (
+        "12338af0-0e69-4776-bea7-57ae8d297424",
+        "Key Vault Crypto User",
+        "Perform cryptographic operations using keys. Only works for key vaults that use the 'Azure role-based access control' "
+        "permission model.",
+        [],
+        [],
+        [
+            f"Microsoft.KeyVault/vaults/keys/{what}"
+            for what in (
+                "read",
+                "update/action",
+                "backup/action",
+                "encrypt/action",
+                "decrypt/action",
+                "wrap/action",
+                "unwrap/action",
+                "sign/action",
+                "verify/action",
+            )
+        ],
+    ),
+    (
+        "21090545-7ca7-4776-b22c-e363652d74d2",
+        "Key Vault Reader",
+        "Read metadata of key vaults and its certificates, keys, and secrets. Cannot read sensitive values such as secret contents or "
+        "key material. Only works for key vaults that use the 'Azure role-based access control' permission model.",
+        _VAULT_SUPPORT,
+        [],
+        ["Microsoft.KeyVault/vaults/*/read", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"],
     ),
     (
         "f25e0fa2-a7c8-4377-a976-54943a77a395",

@@ -9,6 +9,7 @@ from typing import Any
 from emulator import odata
 from emulator.arm import deployments, models, resources, roles
 from emulator.core import SUBSCRIPTION, Call, Cloud, Handler, Principal, Reply
+from emulator.entra import groups
 from emulator.errors import AzureError, conflict, forbidden
 
 
@@ -366,18 +367,22 @@ async def delete_role_definition(call: Call) -> Any:
 
 
 async def list_role_assignments(call: Call) -> Any:
-    """Assignments at, above and below a scope; ``atScope()`` leaves out those below, ``assignedTo`` and ``principalId`` name one holder."""
-    scope = _scope(call)
+    """Assignments at, above and below a scope.
+
+    ``atScope()`` leaves out those below, ``principalId`` names one holder, and ``assignedTo`` one with the groups that it is in
+    (https://learn.microsoft.com/azure/role-based-access-control/role-assignments-list-rest).
+    """
+    scope, cloud = _scope(call), call.cloud
     functions: dict[str, Callable[..., odata.Test]] = {
-        "atScope": lambda: lambda properties: roles.covers(properties["scope"], scope),
-        "assignedTo": lambda oid: lambda properties: properties["principalId"] == oid,
+        "atScope": lambda: lambda properties: roles.covers(cloud, properties["scope"], scope),
+        "assignedTo": lambda oid: lambda properties: properties["principalId"] in (oid, *groups.groups_of(cloud, oid)),
     }
     test = odata.parse(call.query["$filter"], functions) if call.query.get("$filter") else _always
     return {
         "value": [
             roles.shown(each)
             for each in call.cloud.store.list("role_assignment")
-            if (roles.covers(each["properties"]["scope"], scope) or roles.covers(scope, each["properties"]["scope"]))
+            if (roles.covers(cloud, each["properties"]["scope"], scope) or roles.covers(cloud, scope, each["properties"]["scope"]))
             and test(each["properties"])
         ]
     }

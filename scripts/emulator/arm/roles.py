@@ -12,8 +12,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from emulator.arm import management_groups
 from emulator.arm.builtin_roles import BUILTIN_ROLES
 from emulator.core import TENANT, Principal
+from emulator.entra import groups
 from emulator.entra import models as entra
 from emulator.errors import AzureError, bad_request, conflict
 
@@ -23,8 +25,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 ASSIGNMENTS = "/providers/Microsoft.Authorization/roleAssignments/"
 DEFINITIONS = "/providers/Microsoft.Authorization/roleDefinitions/"
-ROOT_GROUP = f"/providers/Microsoft.Management/managementGroups/{TENANT}"
-"""The tenant's root management group, above every subscription."""
+ROOT_GROUP = management_groups.ROOT
 
 
 def _definition(id: str, name: str, description: str, actions: list[str], not_actions: list[str], data_actions: list[str]) -> Document:
@@ -110,14 +111,15 @@ def delete_definition(cloud: Cloud, guid: str) -> Document | None:
 
 
 def assign(cloud: Cloud, who: str, role: str, scope: str, name: str | None = None) -> Document:
-    """Assign a role (name, GUID or id) at a scope to a principal (object id, client id or user principal name).
+    """Assign a role (name, GUID or id) at a scope to a principal (object id, client id, user principal name; a group's object id).
 
     The same assignment made twice is one. Raises LookupError for an unknown principal or role.
     """
     found = definition(cloud, role)
     if found is None:
         raise LookupError(f"there is no role '{role}'")
-    oid = entra.object_id(cloud, who)
+    group = groups.get(cloud, who)
+    oid = str(group["id"]) if group else entra.object_id(cloud, who)
     scope = normal(scope)
     for known in cloud.store.list("role_assignment"):
         if _same(known, oid, found["name"], scope):
@@ -137,8 +139,8 @@ def create_assignment(cloud: Cloud, scope: str, name: str, properties: Document,
             "RoleDefinitionDoesNotExist",
             f"The specified role definition with ID '{properties.get('roleDefinitionId', '')}' does not exist.",
         )
-    principal = cloud.store.get(f"entra/service_principals/{oid}") or cloud.store.get(f"entra/users/{oid}")
-    if principal is None:
+    kind = principal_type(cloud, oid)
+    if kind is None:
         raise AzureError(
             400,
             "PrincipalNotFound",
@@ -146,7 +148,6 @@ def create_assignment(cloud: Cloud, scope: str, name: str, properties: Document,
             "you are creating this principal and then immediately assigning a role, this error might be related to a replication delay. "
             "In this case, set the role assignment principalType property to a value, such as ServicePrincipal, User, or Group.",
         )
-    kind = "User" if "userPrincipalName" in principal else "ServicePrincipal"
     if properties.get("principalType") not in (None, kind):
         raise AzureError(
             400, "UnmatchedPrincipalType", f"The PrincipalId '{oid.replace('-', '')}' has type '{kind}', which is different from specified "
@@ -174,7 +175,6 @@ def save_assignment(
 ) -> Document:
     """Write an assignment. A new one takes effect after the setting ``role_delay``, as grants take a while to be seen on Azure."""
     subscription = re.match(r"/subscriptions/[^/]+", scope, re.IGNORECASE)
-    principal = cloud.store.get(f"entra/users/{oid}")
     return cloud.store.put(
         assignment_id(scope, name),
         "role_assignment",
@@ -186,7 +186,7 @@ def save_assignment(
             "properties": {
                 "roleDefinitionId": (subscription.group() if subscription else "") + DEFINITIONS + role["name"],
                 "principalId": oid,
-                "principalType": "User" if principal else "ServicePrincipal",
+                "principalType": principal_type(cloud, oid) or "ServicePrincipal",
                 "scope": scope,
                 "description": properties.get("description"),
                 "condition": properties.get("condition"),
@@ -199,6 +199,14 @@ def save_assignment(
             },
         },
     )
+
+
+def principal_type(cloud: Cloud, oid: str) -> str | None:
+    """What the holder of an assignment is: User, Group or ServicePrincipal; None for nobody of the directory."""
+    for kind, where in (("User", "users"), ("Group", "groups"), ("ServicePrincipal", "service_principals")):
+        if cloud.store.exists(f"entra/{where}/{oid}"):
+            return kind
+    return None
 
 
 def shown(assignment: Document) -> Document:
@@ -232,7 +240,7 @@ def allowed(cloud: Cloud, principal: Principal, action: str, scope: str, data: b
     return any(
         permits(permission, action, data)
         for assignment in _effective(cloud, principal)
-        if covers(assignment["properties"]["scope"], scope)
+        if covers(cloud, assignment["properties"]["scope"], scope)
         for permission in _permissions(cloud, assignment)
     )
 
@@ -240,14 +248,14 @@ def allowed(cloud: Cloud, principal: Principal, action: str, scope: str, data: b
 def sees(cloud: Cloud, principal: Principal, scope: str) -> bool:
     """Whether the principal holds any role at, above or below ``scope``, which is when ARM lists it to them."""
     return any(
-        covers(assignment["properties"]["scope"], scope) or covers(scope, assignment["properties"]["scope"])
+        covers(cloud, assignment["properties"]["scope"], scope) or covers(cloud, scope, assignment["properties"]["scope"])
         for assignment in _effective(cloud, principal)
     )
 
 
 def permissions_at(cloud: Cloud, principal: Principal, scope: str) -> list[Document]:
     """What the caller holds at a scope, role by role."""
-    held = [each for each in _effective(cloud, principal) if covers(each["properties"]["scope"], scope)]
+    held = [each for each in _effective(cloud, principal) if covers(cloud, each["properties"]["scope"], scope)]
     return [permission for assignment in held for permission in _permissions(cloud, assignment)]
 
 
@@ -257,17 +265,19 @@ def permits(permission: Document, action: str, data: bool) -> bool:
     return _any_matches(permission.get(yes, ()), action) and not _any_matches(permission.get(no, ()), action)
 
 
-def covers(held: str, asked: str) -> bool:
-    """Whether a role held at one scope holds at another."""
+def covers(cloud: Cloud, held: str, asked: str) -> bool:
+    """Whether a role held at one scope holds at another: there, below, and below a management group."""
     held, asked = held.lower().rstrip("/"), asked.lower().rstrip("/")
-    return held in ("", ROOT_GROUP.lower()) or asked == held or asked.startswith(held + "/")
+    if held in ("", ROOT_GROUP.lower()) or asked == held or asked.startswith(held + "/"):
+        return True
+    return held.startswith(management_groups.BASE.lower()) and held in management_groups.above(cloud, asked)
 
 
 def _effective(cloud: Cloud, principal: Principal) -> Iterable[Document]:
-    """The principal's assignments that have taken effect."""
-    now = cloud.now().timestamp()
+    """The principal's assignments that have taken effect, with those of the groups that it is in."""
+    now, holders = cloud.now().timestamp(), {principal.oid, *groups.groups_of(cloud, principal.oid)}
     for assignment in cloud.store.list("role_assignment"):
-        if assignment["properties"]["principalId"] == principal.oid and assignment["effectiveFrom"] <= now:
+        if assignment["properties"]["principalId"] in holders and assignment["effectiveFrom"] <= now:
             yield assignment
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emulator.arm import management_groups
 from emulator.arm import responses as r
 from emulator.arm.deployments import TYPE
 from emulator.arm.endpoints import get_endpoints
@@ -99,6 +100,7 @@ ROUTES = [
         "GET", ARM, _GROUP + "/deployments/{name}/operations", r.list_deployment_operations,
         action=f"{TYPE}/operations/read", doc="What a deployment did",
     ),
+    *management_groups.ROUTES,
     *_access(""),
     *_access("/{scope:path}"),
 ]  # fmt: skip

@@ -276,7 +276,7 @@ def add_federated_credential(
 ) -> Document:
     """Trust assertions of ``issuer`` for ``subject``; ``app`` is the application or its client id.
 
-    An equal credential is returned as it is. Raises 409 for a taken name, 400 past 20 credentials
+    An equal credential is returned as it is. Raises 409 for a taken name, 400 for a taken subject and past 20 credentials
     (https://learn.microsoft.com/entra/workload-id/workload-identity-federation-considerations).
     """
     app = need_application(cloud, app if isinstance(app, str) else str(app["appId"]))
@@ -285,10 +285,7 @@ def add_federated_credential(
         if (entry["issuer"], entry["subject"]) == (issuer, subject):
             if entry["audiences"] == [audience] and name in (None, entry["name"]):
                 return entry
-            raise conflict(
-                f"FederatedIdentityCredential with issuer '{issuer}' and subject '{subject}' already exists on this application.",
-                "Request_MultipleObjectsWithSameKeyValue",
-            )
+            raise duplicate_subject(issuer, subject)
         if name is not None and entry["name"].lower() == name.lower():
             raise conflict(f"FederatedIdentityCredential with name {name} already exists.", "Request_MultipleObjectsWithSameKeyValue")
     if len(known) >= 20:
@@ -306,6 +303,17 @@ def add_federated_credential(
     known.append(made)
     save_application(cloud, app)
     return made
+
+
+def duplicate_subject(issuer: str, subject: str) -> AzureError:
+    """400 in the words of Azure/azure-workload-identity#434."""
+    return AzureError(
+        400,
+        "InvalidFederatedIdentityCredentialValue",
+        f"The combination of issuer and subject must be unique for the application. Issuer {issuer} and Subject: {subject} already exist. "
+        f"paramName: FederatedIdentityCredential.Subject, paramValue: {subject}, objectType: "
+        "Microsoft.Online.DirectoryServices.Application",
+    )
 
 
 # --- access tokens ---------------------------------------------------------------------------------------------------------------

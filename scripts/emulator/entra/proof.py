@@ -1,7 +1,8 @@
 """How an application proves who it is: a secret, an assertion signed with its certificate, or an assertion of an issuer it trusts.
 
 Sources: https://learn.microsoft.com/entra/identity-platform/certificate-credentials and
-https://learn.microsoft.com/entra/workload-id/workload-identity-federation. Federated subjects are compared with case.
+https://learn.microsoft.com/entra/workload-id/workload-identity-federation. Federated subjects are compared with case; what a flexible
+credential refuses is refused in the same words.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import hashes
 from emulator.azure_devops import connections as azure_devops
 from emulator.azure_devops import models as azure_devops_models
 from emulator.core import TENANT
-from emulator.entra import exceptions, models
+from emulator.entra import exceptions, flexible, models
 from emulator.github import models as github
 
 if TYPE_CHECKING:
@@ -126,9 +127,9 @@ def _check_federated_assertion(cloud: Cloud, app: Document, assertion: str, head
     trusted = [one for one in app["federatedIdentityCredentials"] if one["issuer"].rstrip("/") == issuer.rstrip("/")]
     if not trusted:
         raise exceptions.no_issuer_match(issuer)
-    named = [one for one in trusted if one["subject"] == subject]
+    named = [one for one in trusted if flexible.accepts(one, claims)]
     if not named:
-        raise exceptions.no_subject_match(subject, any(one["subject"].lower() == subject.lower() for one in trusted))
+        raise exceptions.no_subject_match(subject, any((one["subject"] or "").lower() == subject.lower() for one in trusted))
     if not any(set(audiences) & set(one["audiences"]) for one in named):
         raise exceptions.no_audience_match(" ".join(audiences))
     keys = _keys(cloud, issuer)

@@ -1,1 +1,1 @@
-"""Microsoft Graph, as far as ``az ad`` and ``az role assignment`` call it."""
+"""Microsoft Graph: the directory, as far as ``az ad``, the planning of identities and audits of access call it."""

@@ -1,20 +1,24 @@
 """The directory as Microsoft Graph shows and changes it (https://learn.microsoft.com/graph/api/overview).
 
-Permissions are Graph's application permissions, carried in the token's ``roles``: an application reads with Directory.Read.All and
-writes with Application.ReadWrite.All (people: User.ReadWrite.All); a person may read, as members of a tenant can by default.
+Permissions are Graph's application permissions, carried in the token's ``roles``
+(https://learn.microsoft.com/graph/permissions-reference). A person may read, as members of a tenant can by default, and change the
+applications that they own; an application with Application.ReadWrite.OwnedBy changes those that it owns.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import re
 import uuid
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from emulator.core import Principal
+from emulator.entra import flexible, groups
 from emulator.entra import models as entra
 from emulator.errors import AzureError, bad_request, conflict
 
@@ -23,15 +27,24 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 CONTEXT = "https://graph.microsoft.com/v1.0/$metadata#"
-READ = ("Directory.Read.All", "Application.Read.All", "Application.ReadWrite.All")
+_ALL = ("Directory.Read.All", "Directory.ReadWrite.All")
+READ_APPLICATIONS = ("Application.Read.All", "Application.ReadWrite.All", *_ALL)
+READ_USERS = ("User.ReadBasic.All", "User.Read.All", "User.ReadWrite.All", *_ALL)
+READ_GROUPS = ("GroupMember.Read.All", "Group.Read.All", "GroupMember.ReadWrite.All", "Group.ReadWrite.All", *_ALL)
+READ_OBJECTS = (*_ALL, "Application.Read.All", "Application.ReadWrite.All")
+READS = (READ_APPLICATIONS, READ_USERS, READ_GROUPS, READ_OBJECTS)
 WRITE_APPLICATIONS = ("Application.ReadWrite.All",)
 WRITE_USERS = ("User.ReadWrite.All", "Directory.ReadWrite.All")
+WRITE_GROUPS = ("Group.ReadWrite.All", "Directory.ReadWrite.All")
+WRITE_MEMBERS = ("GroupMember.ReadWrite.All", *WRITE_GROUPS)
+OWNED = "Application.ReadWrite.OwnedBy"
 
 
-def require(principal: Principal, roles: tuple[str, ...]) -> None:
-    """Graph's 403 unless the caller's token carries one of the permissions; people may read."""
-    held = principal.claims.get("roles") or ()
-    if not set(held) & set(roles) and not (principal.kind == "user" and roles is READ):
+def require(principal: Principal, roles: tuple[str, ...], owners: Iterable[str] = ()) -> None:
+    """Graph's 403 unless the caller's token carries one of the permissions, or the caller owns what is asked for; people may read."""
+    held = set(principal.claims.get("roles") or ())
+    owns = principal.oid in owners and (principal.kind == "user" or OWNED in held)
+    if not held & set(roles) and not owns and not (principal.kind == "user" and roles in READS):
         raise AzureError(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
 
 
@@ -52,8 +65,9 @@ _WRITABLE = (
 
 
 def application(cloud: Cloud, id: str) -> Document:
-    """By object id. Raises Graph's 404."""
-    found = next((app for app in cloud.store.list("application") if app["id"].lower() == id.lower()), None)
+    """By object id, or by ``appId='...'``. Raises Graph's 404."""
+    field, id = ("appId", named[1]) if (named := re.fullmatch(r"appId='([^']+)'", id)) else ("id", id)
+    found = next((app for app in cloud.store.list("application") if app[field].lower() == id.lower()), None)
     if found is None:
         raise missing(id)
     return found
@@ -117,7 +131,7 @@ def delete_application(cloud: Cloud, id: str) -> None:
     app = application(cloud, id)
     principal = entra.service_principal(cloud, app["appId"])
     if principal is not None:
-        cloud.store.delete(f"entra/service_principals/{principal['id']}")
+        delete_service_principal(cloud, principal["id"])
     cloud.store.delete(f"entra/applications/{app['appId']}")
 
 
@@ -137,24 +151,95 @@ def federated_credential(app: Document, id: str) -> Document:
     return dict(found)
 
 
-def create_federated_credential(cloud: Cloud, app: Document, body: Document) -> Document:
-    for name in ("name", "issuer", "subject", "audiences"):
+_LENGTHS = {"name": 120, "issuer": 600, "subject": 600, "description": 600}
+
+
+def create_federated_credential(cloud: Cloud, app: Document, body: Document, beta: bool) -> Document:
+    """A credential with a subject, or in ``beta`` one with an expression. Raises Graph's 400 and 409.
+
+    https://learn.microsoft.com/graph/api/resources/federatedidentitycredential.
+    """
+    _check_federated(body, beta, ("name", "issuer", "audiences"))
+    if any(each["name"].lower() == body["name"].lower() for each in app["federatedIdentityCredentials"]):
+        raise conflict(f"FederatedIdentityCredential with name {body['name']} already exists.", "Request_MultipleObjectsWithSameKeyValue")
+    if body.get("claimsMatchingExpression") is None:
+        if not body.get("subject"):
+            raise bad_request("subject", "Property subject is required and cannot be null or empty.", "Request_BadRequest")
+        return entra.add_federated_credential(
+            cloud, app, body["issuer"], body["subject"], body["audiences"][0], body["name"], body.get("description")
+        )
+    _parsed(body)
+    # The rules of names and numbers are those of the others: a subject that nobody has stands in until they have been checked.
+    stand_in = f"flexible {uuid.uuid4()}"
+    made = entra.add_federated_credential(cloud, app, body["issuer"], stand_in, body["audiences"][0], body["name"], body.get("description"))
+    return _replace(cloud, app, made | {"subject": None, "claimsMatchingExpression": body["claimsMatchingExpression"]})
+
+
+def _check_federated(body: Document, beta: bool, required: Iterable[str]) -> None:
+    for name in required:
         if not body.get(name):
             raise bad_request(name, f"Property {name} is required and cannot be null or empty.", "Request_BadRequest")
-    if len(body["audiences"]) != 1:
+    for name, most in _LENGTHS.items():
+        if len(str(body.get(name) or "")) > most:
+            raise bad_request(name, f"Property {name} has more than {most} characters.", "Request_BadRequest")
+    if body.get("name") and not re.fullmatch(r"[A-Za-z0-9_.~-]+", body["name"]):
+        raise bad_request("name", "The name of a federated identity credential must be URL friendly.", "Request_BadRequest")
+    if "audiences" in body and (not isinstance(body["audiences"], list) or len(body["audiences"]) != 1):
         raise bad_request("audiences", "A federated identity credential has exactly one audience.", "Request_BadRequest")
-    return entra.add_federated_credential(
-        cloud, app, body["issuer"], body["subject"], body["audiences"][0], body["name"], body.get("description")
-    )
+    if "claimsMatchingExpression" in body and not beta:
+        raise AzureError(400, "BadRequest", "Invalid property 'claimsMatchingExpression'.")
+    expression = body.get("claimsMatchingExpression")
+    if expression is None:
+        return
+    if body.get("subject"):
+        raise _bad_expression("subject and claimsMatchingExpression cannot both be set")
+    if not isinstance(expression, dict) or expression.get("languageVersion") != 1 or not isinstance(expression.get("value"), str):
+        raise _bad_expression("claimsMatchingExpression has a value and the languageVersion 1")
 
 
-def change_federated_credential(cloud: Cloud, app: Document, id: str, body: Document) -> None:
+def _bad_expression(why: str) -> AzureError:
+    return AzureError(400, "InvalidFederatedIdentityCredentialValue", f"Invalid claimsMatchingExpression: {why}.")
+
+
+def _parsed(credential: Document) -> Document:
+    """The credential, if its expression can be. Raises Graph's 400."""
+    if credential.get("claimsMatchingExpression"):
+        try:
+            flexible.parse(credential["claimsMatchingExpression"]["value"], credential["issuer"])
+        except flexible.BadExpression as error:
+            raise _bad_expression(str(error)) from None
+    return credential
+
+
+def change_federated_credential(cloud: Cloud, app: Document, id: str, body: Document, beta: bool) -> None:
+    """What is sent, all but the name; a subject takes the place of an expression only where the expression is set to null."""
     found = federated_credential(app, id)
     if body.get("name") not in (None, found["name"]):
         raise bad_request("name", "The name of a federated identity credential cannot be changed.", "Request_BadRequest")
-    changed = found | {name: body[name] for name in ("issuer", "subject", "audiences", "description") if name in body}
-    app["federatedIdentityCredentials"] = [changed if each["id"] == found["id"] else each for each in app["federatedIdentityCredentials"]]
+    _check_federated(body, beta, ())
+    fields = ("issuer", "subject", "audiences", "description", "claimsMatchingExpression")
+    changed = found | {name: body[name] for name in fields if name in body}
+    if bool(changed["subject"]) == bool(changed.get("claimsMatchingExpression")):
+        raise _bad_expression("either subject or claimsMatchingExpression is set, and the other is null")
+    for other in app["federatedIdentityCredentials"]:
+        same = changed["subject"] and (other["issuer"], other["subject"]) == (changed["issuer"], changed["subject"])
+        if same and other["id"] != found["id"]:
+            raise entra.duplicate_subject(changed["issuer"], changed["subject"])
+    _replace(cloud, app, _parsed(changed))
+
+
+def _replace(cloud: Cloud, app: Document, credential: Document) -> Document:
+    app = entra.need_application(cloud, app["appId"])
+    app["federatedIdentityCredentials"] = [
+        credential if each["id"] == credential["id"] else each for each in app["federatedIdentityCredentials"]
+    ]
     entra.save_application(cloud, app)
+    return credential
+
+
+def shown_federated(credential: Document, beta: bool) -> Document:
+    """As a version of Graph shows it; that v1.0 cannot show one without a subject is for who writes the answer."""
+    return {**credential, "claimsMatchingExpression": credential.get("claimsMatchingExpression")} if beta else credential
 
 
 def delete_federated_credential(cloud: Cloud, app: Document, id: str) -> None:
@@ -165,7 +250,7 @@ def delete_federated_credential(cloud: Cloud, app: Document, id: str) -> None:
 
 def shown_application(app: Document) -> Document:
     """An application without its federated credentials (a list of their own) and without what proves it."""
-    hidden = {key: value for key, value in app.items() if key != "federatedIdentityCredentials"}
+    hidden = {key: value for key, value in app.items() if key not in ("federatedIdentityCredentials", "owners")}
     return {
         "appRoles": [],
         "requiredResourceAccess": [],
@@ -183,8 +268,9 @@ def shown_application(app: Document) -> Document:
 
 
 def service_principal(cloud: Cloud, id: str) -> Document:
-    """By object id. Raises Graph's 404."""
-    found = cloud.store.get(f"entra/service_principals/{id}")
+    """By object id, or by ``appId='...'``. Raises Graph's 404."""
+    named = re.fullmatch(r"appId='([^']+)'", id)
+    found = entra.service_principal(cloud, named[1]) if named else cloud.store.get(f"entra/service_principals/{id}")
     if found is None:
         raise missing(id)
     return found
@@ -211,7 +297,13 @@ def create_service_principal(cloud: Cloud, body: Document) -> Document:
 def change_service_principal(cloud: Cloud, id: str, body: Document) -> Document:
     found = service_principal(cloud, id)
     found |= {name: body[name] for name in ("accountEnabled", "tags", "notes", "appRoleAssignmentRequired") if name in body}
-    return cloud.store.put(f"entra/service_principals/{id}", "service_principal", found)
+    return cloud.store.put(f"entra/service_principals/{found['id']}", "service_principal", found)
+
+
+def delete_service_principal(cloud: Cloud, id: str) -> None:
+    found = service_principal(cloud, id)
+    groups.forget(cloud, found["id"])
+    cloud.store.delete(f"entra/service_principals/{found['id']}")
 
 
 def shown_service_principal(cloud: Cloud, principal: Document) -> Document:
@@ -220,7 +312,7 @@ def shown_service_principal(cloud: Cloud, principal: Document) -> Document:
         "appRoleAssignmentRequired": False,
         "tags": [],
         "alternativeNames": [],
-        **{key: value for key, value in principal.items() if key != "graphRoles"},
+        **{key: value for key, value in principal.items() if key not in ("graphRoles", "owners")},
         "appDisplayName": app["displayName"] if app else None,
         "passwordCredentials": [],
         "keyCredentials": [],
@@ -260,6 +352,12 @@ def user(cloud: Cloud, who: str) -> Document:
     return found
 
 
+def delete_user(cloud: Cloud, who: str) -> None:
+    found = user(cloud, who)
+    groups.forget(cloud, found["id"])
+    cloud.store.delete(f"entra/users/{found['id']}")
+
+
 def shown_user(person: Document) -> Document:
     return {key: value for key, value in person.items() if key != "passwordHash"} | {
         "businessPhones": [],
@@ -268,11 +366,103 @@ def shown_user(person: Document) -> Document:
     }
 
 
+# --- owners ----------------------------------------------------------------------------------------------------------------------
+
+
+def owners(cloud: Cloud, of: Document) -> list[Document]:
+    """Who owns an application, service principal or group: people and service principals."""
+    return [found for id in of.get("owners") or () if (found := directory_object(cloud, id))]
+
+
+def owner_ids(cloud: Cloud, of: Document) -> set[str]:
+    """The object ids of those who may change it: its owners, and a service principal's application's owners too."""
+    app = entra.application(cloud, of["appId"]) if "appId" in of else None
+    return {*(of.get("owners") or ()), *((app or {}).get("owners") or ())}
+
+
+def reference(cloud: Cloud, body: Document) -> str:
+    """The object id that a body refers to by ``@odata.id``. Raises Graph's 400 and 404."""
+    match = re.fullmatch(
+        r"https://graph\.microsoft\.com/(?:v1\.0|beta)/(?:directoryObjects|users|servicePrincipals|groups)/([^/]+)",
+        str(body.get("@odata.id")),
+    )
+    if match is None:
+        raise bad_request("@odata.id", "A reference is written as @odata.id, with the address of a directory object.", "Request_BadRequest")
+    found = directory_object(cloud, match[1])
+    if found is None:
+        raise missing(match[1])
+    return str(found["id"])
+
+
+def add_to(cloud: Cloud, of: Document, part: str, id: str) -> Document:
+    """Add an owner or member. Raises Graph's 400 for one that is there."""
+    if id in (of.get(part) or ()):
+        raise AzureError(
+            400, "Request_BadRequest", f"One or more added object references already exist for the following modified properties: '{part}'."
+        )
+    kind = (directory_object(cloud, id) or {}).get("@odata.type", "")
+    if part == "owners" and kind.rsplit(".", 1)[-1] not in ("user", "servicePrincipal"):
+        raise bad_request("@odata.id", "An owner is a user or a service principal.", "Request_BadRequest")
+    if part == "members" and (id == of["id"] or kind.endswith("application")):
+        raise bad_request("@odata.id", "A member is a user, a service principal or another group.", "Request_BadRequest")
+    return {**of, part: [*(of.get(part) or ()), id]}
+
+
+def take_from(of: Document, part: str, id: str) -> Document:
+    """Remove an owner or member. Raises Graph's 404 for one that is not there."""
+    if id not in (of.get(part) or ()):
+        raise missing(id)
+    return {**of, part: [each for each in of[part] if each != id]}
+
+
+# --- groups ----------------------------------------------------------------------------------------------------------------------
+
+
+def group(cloud: Cloud, id: str) -> Document:
+    """By object id. Raises Graph's 404."""
+    found = groups.get(cloud, id)
+    if found is None:
+        raise missing(id)
+    return found
+
+
+def create_group(cloud: Cloud, body: Document) -> Document:
+    """A security group; ``members@odata.bind`` and ``owners@odata.bind`` name who is in it from the start."""
+    for name in ("displayName", "mailNickname", "mailEnabled", "securityEnabled"):
+        if body.get(name) in (None, ""):
+            raise bad_request(name, f"A value is required for property '{name}' of resource 'Group'.", "Request_BadRequest")
+    if body["mailEnabled"] or not body["securityEnabled"]:
+        raise bad_request("mailEnabled", "The emulator has security groups only.", "Request_BadRequest")
+    bound = {part: [reference(cloud, {"@odata.id": one}) for one in body.get(f"{part}@odata.bind") or ()] for part in ("members", "owners")}
+    made = groups.create(cloud, body["displayName"], body["mailNickname"], body.get("description"))
+    made["isAssignableToRole"] = body.get("isAssignableToRole")
+    for part, ids in bound.items():
+        for id in ids:
+            made = add_to(cloud, made, part, id)
+    return groups.save(cloud, made)
+
+
+def change_group(cloud: Cloud, id: str, body: Document) -> None:
+    found = group(cloud, id)
+    groups.save(cloud, found | {name: body[name] for name in ("displayName", "description", "mailNickname") if name in body})
+
+
+def shown_group(found: Document) -> Document:
+    return {key: value for key, value in found.items() if key not in ("members", "owners")}
+
+
+def objects(cloud: Cloud, ids: Iterable[str]) -> list[Document]:
+    """Directory objects by id; those that are gone are left out."""
+    return [found for id in ids if (found := directory_object(cloud, id))]
+
+
 def directory_object(cloud: Cloud, id: str) -> Document | None:
-    """A service principal, person or application by object id, with its ``@odata.type``."""
+    """A service principal, person, group or application by object id, with its ``@odata.type``."""
     if (found := cloud.store.get(f"entra/service_principals/{id}")) is not None:
         return {"@odata.type": "#microsoft.graph.servicePrincipal", **shown_service_principal(cloud, found)}
     if (found := cloud.store.get(f"entra/users/{id}")) is not None:
         return {"@odata.type": "#microsoft.graph.user", **shown_user(found)}
+    if (found := groups.get(cloud, id)) is not None:
+        return {"@odata.type": "#microsoft.graph.group", **shown_group(found)}
     found = next((app for app in cloud.store.list("application") if app["id"].lower() == id.lower()), None)
     return {"@odata.type": "#microsoft.graph.application", **shown_application(found)} if found else None
