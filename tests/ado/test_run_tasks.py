@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from azure_pipelines.agent import Agent
 from azure_pipelines.report import Run
+from azure_pipelines.run import Event
 from azure_pipelines.service import Repository, Service
 from azure_pipelines.tasks import matching
 from running import Start, commit, printed
@@ -269,6 +270,24 @@ def test_a_connection_that_gives_no_token_fails_the_task(start: Start, project: 
     step = start(CALL % ("dev", "true", "echo never"), service=service, agent=agent).job("Job").step("cli")
     assert step.result == "Failed"
     assert "Connection refused" in step.errors[0]
+
+
+def test_a_cancelled_script_of_the_task_hears_nothing(start: Start, project: Path, tmp_path: Path) -> None:
+    """The task's program does not hand signals on, so what must tidy up when it is cancelled belongs into a plain bash step."""
+    service, agent, log = azure(tmp_path, project)
+    seen: list[str] = []
+
+    def watch(event: Event) -> None:
+        if event.kind == "line":
+            seen.append(event.text)
+            if event.text == "ready":
+                raise KeyboardInterrupt
+
+    script = 'trap "echo heard" INT TERM; echo ready; sleep 30 & wait'
+    with pytest.raises(KeyboardInterrupt):
+        start(CALL % ("old", "false", script), service=service, agent=agent, watch=watch)
+    assert "heard" not in seen
+    assert json.loads(log.read_text().splitlines()[-1])[0][:1] == ["login"], "nor does the task sign out"
 
 
 # --- test results ---

@@ -43,13 +43,13 @@ def _reasons(pipeline: model.Pipeline, service: Service, agent: Agent) -> Iterat
     if "self" not in service.repositories:
         yield "The description of the service has no repository 'self'"
     known = {stage.name.lower() for stage in pipeline.stages}
-    yield from _groups(pipeline.variables, service)
+    yield from _variables(pipeline.variables, service)
     yield from _circle("stage", [(stage.name, stage.depends_on) for stage in pipeline.stages])
     for kind in pipeline.resources:
         if kind not in ("repositories",):
             yield _at(kind.at, f"resources: {kind} is not done by this runner")
     for stage in pipeline.stages:
-        yield from _groups(stage.variables, service)
+        yield from _variables(stage.variables, service)
         yield from _condition(stage.condition, ("variables", "dependencies"))
         for name in stage.depends_on:
             if name.lower() not in known:
@@ -66,8 +66,8 @@ def _reasons(pipeline: model.Pipeline, service: Service, agent: Agent) -> Iterat
 
 
 def _job(job: model.Job, service: Service, agent: Agent) -> Iterator[str]:
-    yield from _groups(job.variables, service)
-    yield from _condition(job.condition, ("variables", "dependencies", "stageDependencies", "parameters"))
+    yield from _variables(job.variables, service)
+    yield from _condition(job.condition, ("variables", "dependencies", "stageDependencies"))
     for name, found in (("container", job.container), ("services", job.services)):
         if found:
             yield _at(found.at, f"{name}: is not done by this runner")
@@ -141,16 +141,23 @@ def _connection(step: model.Step, key: str, service: Service) -> Iterator[str]:
 
 def _condition(written: Text | None, names: Collection[str]) -> Iterator[str]:
     if written is not None:
-        try:
-            parse(written, written.at).check(names, STATUS)
-        except Fault as fault:
-            yield str(fault)
+        yield from _expression(written, written.at, names, STATUS)
 
 
-def _groups(variables: list[model.Variable], service: Service) -> Iterator[str]:
+def _expression(written: str, at: Place, names: Collection[str], functions: Collection[str]) -> Iterator[str]:
+    try:
+        parse(written, at).check(names, functions)
+    except Fault as fault:
+        yield str(fault)
+
+
+def _variables(variables: list[model.Variable], service: Service) -> Iterator[str]:
     for variable in variables:
+        value = variable.value.strip()
         if variable.group and variable.name not in service.variable_groups:
             yield _at(variable.name.at, f"Variable group {variable.name} could not be found.")
+        elif value.startswith("$[") and value.endswith("]"):
+            yield from _expression(value[2:-1], variable.value.at, ("variables", "dependencies", "stageDependencies"), ("counter",))
 
 
 def _minutes(*written: Text) -> Iterator[str]:
