@@ -19,6 +19,11 @@ ROOT = SCRIPTS.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
 TEMPLATES = ROOT / ".ado" / "stages"
 JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback"]
+# Verbs that no journey runs, and who runs them when.
+TOOLS = {
+    "check_identity": "by hand, or as a step after a sign-in that failed",
+    "plan_identity": "by a platform team, which may do what no principal of a pipeline may",
+}
 COMMON = ("--help", "--project", "--workspace", "--evidence")  # explained once, above the verbs
 
 
@@ -232,6 +237,8 @@ def verb_tables() -> str:
     parts = []
     for one in verbs():
         parts += [f"## {one.name}", one.description]
+        if one.name in TOOLS:
+            parts.append(f"Run {TOOLS[one.name]}.")
         own = [flag for flag in one.flags if flag.option_strings[0] not in COMMON]
         if own:
             parts.append(table(["flag", "variable", "default", "what it is"], [flag_row(flag) for flag in own]))

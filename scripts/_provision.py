@@ -8,24 +8,15 @@ from typing import Any
 
 import yaml
 
+from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, ROLES
 from emulator import cli
 from emulator.client import Administrator
 
-ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # of each stage: GitHub's environment, the end of the connection's name
 REPOSITORY = "contoso/flight-delay"
 AZURE_DEVOPS = {"organization": "contoso", "project": "mlops"}
 REGISTRY_GROUP = "rg-ml-shared"
 
-QUOTA_READER = "Azure ML quota reader"
 QUOTA_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a1"
-
-# Role, where, why.
-ROLES = [
-    (QUOTA_READER, "subscription", "reads sizes and quota of a region; no built-in role has just that"),
-    ("AzureML Data Scientist", "workspace", "submits jobs, registers assets, deploys; cannot create compute or change the workspace"),
-    ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
-    ("AzureML Registry User", "registry", "hands models over (dev), takes them and records what is live (prod)"),
-]
 
 
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
@@ -68,10 +59,9 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
 def quota_reader(admin: Administrator, subscription: str) -> None:
     """The one custom role: reading a region's VM sizes and quota, which Azure keeps at the subscription."""
     scope = f"/subscriptions/{subscription}"
-    actions = [f"Microsoft.MachineLearningServices/locations/{what}/read" for what in ("vmsizes", "usages")]
     properties = {
         "roleName": QUOTA_READER, "type": "CustomRole", "description": "Read VM sizes and quota of Azure Machine Learning.",
-        "permissions": [{"actions": actions, "notActions": []}], "assignableScopes": [scope],
+        "permissions": [{"actions": QUOTA_ACTIONS, "notActions": []}], "assignableScopes": [scope],
     }  # fmt: skip
     admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{QUOTA_ROLE_ID}", {"properties": properties})
 

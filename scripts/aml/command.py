@@ -87,6 +87,7 @@ def argument(
 ) -> None:
     """Add a flag that may also come from the environment.
 
+    A flag of type `boolean` needs no value: `--apply` is `--apply=true`.
     An empty variable counts as absent: CI systems set unused inputs to ''. So does a macro that Azure DevOps could not resolve; a flag
     that can do without says so in a warning, and the error for one that can't names the variable that the pipeline lacks.
     """
@@ -107,6 +108,8 @@ def argument(
     to.add_argument(
         flag,
         type=type,
+        nargs="?" if type is boolean else None,
+        const=True if type is boolean else None,
         default=default if given is None else given,
         required=required and given is None,
         choices=choices,

@@ -49,6 +49,12 @@ async def oidc_token(call: Call) -> Any:
 # --- service connections ----------------------------------------------------------------------------------------------------------
 
 
+async def get_project(call: Call) -> Any:
+    _, project = _enter(call)
+    project = models.use(call.cloud, project.organization, project.name)
+    return {**project.reference(), "url": project.url, "state": "wellFormed", "revision": 1, "visibility": "private"}
+
+
 async def list_connections(call: Call) -> Any:
     _, project = _enter(call)
     found = connections.listed(call.cloud, project)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emulator.azure_devops import protection
 from emulator.azure_devops import responses as r
 from emulator.azure_devops.connections import OWN_ISSUER
 from emulator.azure_devops.models import HOST
@@ -20,6 +21,7 @@ ROUTES = [
     _route("GET", "/{organization}/.well-known/openid-configuration", r.configuration, "OpenID configuration", _ISSUER_HOST),
     _route("GET", "/.well-known/jwks", r.keys, "Signing keys", _ISSUER_HOST),
     _route("POST", _PROJECT + "/distributedtask/hubs/{hub}/plans/{plan}/jobs/{job}/oidctoken", r.oidc_token, "A job's OIDC token"),
+    _route("GET", "/{organization}/_apis/projects/{project}", r.get_project, "Read a project"),
     _route("GET", f"{_PROJECT}/{_ENDPOINTS}", r.list_connections, "List service connections, also by name"),
     _route("GET", f"{_PROJECT}/{_ENDPOINTS}/{{endpoint}}", r.get_connection, "Read a service connection"),
     _route("POST", f"{_PROJECT}/{_ENDPOINTS}", r.create_connection, "Create a service connection to Azure"),
@@ -31,4 +33,5 @@ ROUTES = [
     _route("GET", _PROJECT + "/pipelines/approvals", r.list_approvals, "List approvals"),
     _route("GET", _PROJECT + "/pipelines/approvals/{approval}", r.get_approval, "Read an approval"),
     _route("PATCH", _PROJECT + "/pipelines/approvals", r.update_approvals, "Approve or reject"),
+    *protection.ROUTES,
 ]
