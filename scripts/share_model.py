@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, evidence, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, holds, identity, registry, spec, workspace
 from aml.command import Refusal
 from aml.registry import Registry
 
@@ -39,6 +39,7 @@ def share(project: Path, name: str, bundle_id: str, folder: Path) -> str:
     model = spec.release(project)["model"]["name"]
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
+    holds.refuse(at, client, credential, bundle.checked_id(bundle_id))
     document = bundle.from_workspace(client, credential, model, bundle_id)
     if lines := bundle.unpinned(document) + bundle.in_workspace(client, credential, document):
         raise Refusal("the workspace no longer holds what was sealed", "; ".join(lines), "register and seal anew, then share that bundle")

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, deployment, endpoint, evidence, identity, registry, smoke, spec, workspace
+from aml import azure, bundle, ci, command, deployment, endpoint, evidence, holds, identity, registry, smoke, spec, workspace
 from aml.endpoint import Split
 from aml.rollout import PREVIOUS, TO, Rollout, roll_out
 
@@ -48,6 +48,7 @@ def shift(project: Path, name: str, to: str, folder: Path) -> Split:
         split = endpoint.traffic(standing)
         ci.say(f"unchanged  traffic: {endpoint.shown(split)}")
     else:
+        holds.refuse(at, client, credential, bundle_id)
         if champions:
             registry.check_may_mark(champions, model)
         caller = smoke.Caller(client, standing, credential)

@@ -1,6 +1,7 @@
 """Check, right before it is deployed, that a bundle is what it says: its id, what is stored under its names, and the checkout.
 
-Every file of the model is read and hashed again, where it will be deployed from. One line for each mismatch; any of them ends the run.
+Every file of the model is read and hashed again, where it will be deployed from. One line for each mismatch; any of them ends the run,
+and so does a hold on the bundle (hold_release).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from aml import azure, bundle, ci, command, evidence, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, holds, identity, registry, spec, workspace
 from aml.command import Refusal
 
 
@@ -22,12 +23,13 @@ def verify(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     release = spec.release(project)
     model = release["model"]["name"]
     credential = identity.sign_in(at, writes=False)
+    client = azure.management(at, credential)
+    held = holds.standing(at, client, credential, bundle_id)
     if where == "registry":
         found = registry.connect(at, credential)
         document = bundle.from_registry(found, model, bundle_id)
         lines = bundle.in_registry(found, document)
     else:
-        client = azure.management(at, credential)
         document = bundle.from_workspace(client, credential, model, bundle_id)
         lines = bundle.in_workspace(client, credential, document)
     lines += bundle.unpinned(document) + bundle.mismatches(document, project)
@@ -41,14 +43,17 @@ def verify(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
         evidence.statement(
             evidence.about_bundle(model, bundle_id),
             "verify_bundle",
-            "failed" if lines else "passed",
+            "failed" if lines or held else "passed",
             workspace=at.name,
             started=started,
             figures={"seconds": round(time.monotonic() - began, 3)},
-            findings=[{"rule": "as sealed", "passed": False, "says": line} for line in lines],
+            findings=[{"rule": "as sealed", "passed": False, "says": line} for line in lines]
+            + [{"rule": "no hold", "passed": False, "says": held}] * bool(held),
             facts={"from": where, "bundle": document},
         ),
     )
+    if held:
+        raise holds.refusal(at, bundle_id, held)
     return lines
 
 

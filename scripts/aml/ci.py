@@ -44,6 +44,16 @@ def run_url() -> str:
     return ""
 
 
+def started_by() -> str:
+    """Who started the run, as the CI system says: a login on GitHub, an address or name on Azure DevOps; '' on a person's machine.
+
+    Sources: "Variables reference", GITHUB_TRIGGERING_ACTOR (docs.github.com); "Predefined variables", Build.RequestedForEmail
+    (learn.microsoft.com/azure/devops).
+    """
+    names = {"github": ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR"), "azure-devops": ("BUILD_REQUESTEDFOREMAIL", "BUILD_REQUESTEDFOR")}
+    return next((found for name in names.get(system(), ()) if (found := os.environ.get(name, ""))), "")
+
+
 def branch() -> str:
     """The branch or tag that the run is for, whole (`users/x/main`), or ''; for a pull request the branch that it comes from.
 

@@ -2,7 +2,7 @@
 
 Source of the form: https://github.com/in-toto/attestation/blob/main/spec/v1/statement.md
 The subject is the bundle, by its digest; before there is a bundle it is the job, by its content key. Statements are not signed
-here: a signature wraps a finished statement (a DSSE envelope beside the file) and changes nothing in it.
+here: a signature wraps a finished statement (a DSSE envelope beside the file, see record_evidence) and changes nothing in it.
 """
 
 from __future__ import annotations
@@ -86,17 +86,18 @@ def write(folder: Path, made: Mapping[str, Any]) -> Path:
     path = folder / f"{predicate['verb']}-{predicate['workspace']}.json"
     folder.mkdir(parents=True, exist_ok=True)
     # Half a surrogate pair, which JSON may hold and UTF-8 may not, is written as the escape that JSON has for it.
-    _replace(path, f"{json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))
+    replace(path, f"{json.dumps(made, indent=2, allow_nan=False, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace"))
     results = path.with_suffix(".junit.xml")
     if predicate["findings"]:
-        _replace(results, report.junit(made))
+        replace(results, report.junit(made))
     else:
         results.unlink(missing_ok=True)
     ci.summary(report.section(made), path.stem)
     return path
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
     beside = path.with_suffix(".partial")
     try:
         beside.write_bytes(content)

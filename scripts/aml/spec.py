@@ -45,7 +45,8 @@ def checked(project: Path, path: str, kind: str) -> tuple[Document, list[Problem
         return document, sorted(document.problems)
     problems = against_schema(document, kind)
     if not problems:
-        problems = {"release": _release_sense, "smoke": _smoke_sense}.get(kind, lambda *_: [])(document, project)
+        senses = {"release": _release_sense, "smoke": _smoke_sense, "workspace": _workspace_sense}
+        problems = senses.get(kind, lambda *_: [])(document, project)
     return document, sorted(problems)
 
 
@@ -76,6 +77,12 @@ def _validator(kind: str) -> Any:
 def against_schema(document: Document, kind: str) -> list[Problem]:
     """What a schema says about a document, in the form `expected ..., found ...`."""
     return [problem for error in _validator(kind).iter_errors(document.value) for problem in _translated(document, kind, error)]
+
+
+def invalid(document: Any, kind: str) -> list[str]:
+    """What keeps a JSON document that no person wrote from fitting a schema, one line each; [] when it does."""
+    errors = _validator(kind).iter_errors(document)
+    return sorted(f"{'/'.join(map(str, error.instance_path)) or schema(kind)['title']}: {error.message}" for error in errors)
 
 
 def with_defaults(value: Any, part: dict[str, Any]) -> Any:
@@ -164,6 +171,18 @@ def _part(whole: dict[str, Any], path: list[Any]) -> dict[str, Any]:
     if isinstance(part, dict) and "title" not in part and "$ref" in part:
         part = functools.reduce(lambda at, key: at[key], part["$ref"].removeprefix("#/").split("/"), whole)
     return part if isinstance(part, dict) else {}
+
+
+def _workspace_sense(document: Document, project: Path) -> list[Problem]:
+    problems = []
+    for at, pem in enumerate(document.value.get("signing", {}).get("trusted", [])):
+        from aml.signing import key
+
+        try:
+            key(pem)
+        except ValueError as error:
+            problems.append(document.problem(["signing", "trusted", at], f"expected a public key of the curve P-256, found that {error}"))
+    return problems
 
 
 def _release_sense(document: Document, project: Path) -> list[Problem]:

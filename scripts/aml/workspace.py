@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aml.command import Refusal
 from aml.spec import meant, trusted
@@ -28,6 +30,7 @@ class Workspace:
     instance_type: str = ""
     instance_count: int = 0
     people: str = "refused"
+    signing: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def arm_id(self) -> str:
