@@ -17,6 +17,7 @@ _WEB_API = "Microsoft.VisualStudio.Services.WebApi"
 _TASKS = "Microsoft.TeamFoundation.DistributedTask.WebApi"
 _ENDPOINTS = "Microsoft.VisualStudio.Services.ServiceEndpoints.WebApi"
 _APPROVALS = "Microsoft.Azure.Pipelines.Approval.WebApi"
+_CHECKS = "Microsoft.Azure.Pipelines.Checks.WebApi"
 
 
 class DevOpsError(AzureError):
@@ -212,3 +213,28 @@ def blocked_approver(who: str, approval: str) -> DevOpsError:
 
 def already_decided(approval: str) -> DevOpsError:
     return DevOpsError(409, "ApprovalAlreadyCompletedException", f"Approval {approval} has already been completed.", _APPROVALS)
+
+
+# --- environments and checks -----------------------------------------------------------------------------------------------------
+
+
+def no_environment(environment: str) -> DevOpsError:
+    return DevOpsError(404, "EnvironmentNotFoundException", f"No environment found with identifier {environment}.", _TASKS)
+
+
+def bad_environment(message: str) -> DevOpsError:
+    return DevOpsError(400, "InvalidRequestException", message, _TASKS)
+
+
+def environment_exists(name: str) -> DevOpsError:
+    """The status and the sentence are this emulator's own."""
+    return DevOpsError(409, "EnvironmentExistsException", f"Environment {name} already exists in the project.", _TASKS)
+
+
+def no_check(check: str) -> DevOpsError:
+    """The client of terraform-provider-azuredevops looks for these last words."""
+    return DevOpsError(404, "CheckConfigurationNotFoundException", f"Check configuration with id {check} does not exist.", _CHECKS)
+
+
+def bad_check(message: str) -> DevOpsError:
+    return DevOpsError(400, "InvalidCheckConfigurationException", message, _CHECKS)

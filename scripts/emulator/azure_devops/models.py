@@ -100,7 +100,13 @@ def use(cloud: Cloud, organization: str, name: str) -> Project:
 
 def identity(name: str) -> Document:
     """A person, application or service as the REST API writes it (IdentityRef)."""
-    return {"displayName": name, "id": identifier(name), "uniqueName": name, "descriptor": f"aad.{identifier(name)}"}
+    kind = {"descriptor": f"vssgp.{identifier(name)}", "isContainer": True} if is_group(name) else {"descriptor": f"aad.{identifier(name)}"}
+    return {"displayName": name, "id": identifier(name), "uniqueName": name, **kind}
+
+
+def is_group(name: str) -> bool:
+    """Whether a name is that of a group: ``[project]\\name``, or ``[organization]\\name``."""
+    return name.startswith("[")
 
 
 def key(cloud: Cloud) -> SigningKey:

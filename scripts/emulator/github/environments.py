@@ -64,6 +64,9 @@ def ensure(cloud: Cloud, repository: Document, name: str) -> Document:
 def change(cloud: Cloud, repository: Document, name: str, body: Document) -> Document:
     """Create or update. What is not sent stays as it is; ``reviewers`` and ``deployment_branch_policy`` are cleared by null."""
     _check(body)
+    # A server that does not know a field yet may drop it without a word; which, a test says.
+    ignored = str(cloud.settings.extra.get("github_ignores", "")).split(",")
+    body = {field: value for field, value in body.items() if field not in ignored}
     plan = repositories.plan(cloud, repository)
     if not repositories.is_public(repository) and plan != "enterprise":
         # The field alone is enough, whatever its value (alchemy-run/alchemy#1373).
