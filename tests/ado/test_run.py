@@ -347,6 +347,22 @@ def test_stages_wait_for_all_before_them_also_indirectly(start: Start, code: int
     assert "E.f" not in found.jobs
 
 
+def test_a_condition_sees_what_was_written_and_not_what_is_worked_out_in_the_unit_itself(start: Start) -> None:
+    found = start("""
+        variables: {root: "$[ format('{0}', 1) ]"}
+        stages:
+        - stage: A
+          condition: and(eq(variables.own, 'x'), eq(variables.computed, ''), eq(variables.root, '1'))
+          variables: {own: x, computed: "$[ format('{0}', 'y') ]"}
+          jobs:
+          - job: a
+            condition: and(eq(variables.mine, 'x'), eq(variables.later, ''), eq(variables.computed, 'y'))
+            variables: {mine: x, later: "$[ format('{0}', 'z') ]"}
+            steps: [{checkout: none}, {bash: echo $(later), condition: "eq(variables.later, 'z')"}]
+        """)
+    assert printed(found, "a") == ["z"]
+
+
 def test_outputs_within_a_stage_and_across_stages(start: Start) -> None:
     set_it = "{bash: 'echo \"##vso[task.setvariable variable=v;isoutput=true]%s\"', name: s}"
     found = start(
@@ -494,6 +510,22 @@ def test_time_limits_end_a_step_and_a_job(start: Start) -> None:
     assert [step.result for step in found.job("b").steps] == ["Canceled", "Succeeded", "Succeeded", "Skipped", "Skipped"]
     assert "ran longer than the maximum time of 0.01 minutes" in found.job("b").errors[0]
     assert found.results == {"__default.a": "Failed", "__default.b": "Canceled", "__default.c": "Canceled"}
+
+
+def test_a_cancelled_job_is_ended_when_its_last_steps_take_too_long(start: Start) -> None:
+    found = start("""
+        jobs:
+        - job: a
+          timeoutInMinutes: 0.003
+          cancelTimeoutInMinutes: 0.005
+          steps:
+          - checkout: none
+          - bash: exec sleep 60
+          - {bash: "trap '' INT TERM; sleep 60", condition: always()}
+          - {bash: echo never, condition: always()}
+        """)
+    assert [step.result for step in found.job("a").steps] == ["Canceled", "Canceled"]
+    assert found.job("a").seconds < 30
 
 
 def test_a_task_is_tried_again(start: Start) -> None:
