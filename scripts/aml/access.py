@@ -405,6 +405,24 @@ def of_custom_role(role: Document, found: Document | None) -> Difference | None:
     return Difference("", "custom role", says, "plan_identity --apply", (role, found))
 
 
+def of_subject(plan: Document, found: Document) -> Difference | None:
+    """What is not as planned with what GitHub makes the repository's subjects of (`GET actions/oidc/customization/sub`)."""
+    keys = CUSTOMISED if plan["trust"]["binding"] == "subject" else CUSTOMISED[:2]
+    made_of = CUSTOMISED[:2] if found.get("use_default", True) else list(found.get("include_claim_keys") or ())
+    if made_of == keys:
+        return None
+    says = f"GitHub makes the subjects of {plan['trust']['repository']} of {', '.join(made_of)}, and the plan of {', '.join(keys)}"
+    return Difference("", "subject", says, subject_command(plan), keys)
+
+
+def subject_command(plan: Document) -> str:
+    """The command that sets what GitHub makes the repository's subjects of, by somebody who administers it."""
+    path = f"gh api --method PUT repos/{plan['trust']['repository']}/actions/oidc/customization/sub"
+    if plan["trust"]["binding"] != "subject":
+        return f"{path} -F use_default=true"
+    return f"{path} -F use_default=false {' '.join(f'-f include_claim_keys[]={key}' for key in CUSTOMISED)}"
+
+
 def _kept(entry: Document, id: str) -> bool:
     return any(one["id"].lower() == str(id).lower() for one in entry["keep"])
 
