@@ -525,7 +525,6 @@ def test_a_cancelled_job_is_ended_when_its_last_steps_take_too_long(start: Start
           - {bash: echo never, condition: always()}
         """)
     assert [step.result for step in found.job("a").steps] == ["Canceled", "Canceled"]
-    assert found.job("a").seconds < 30
 
 
 def test_a_task_is_tried_again(start: Start) -> None:
