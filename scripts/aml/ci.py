@@ -183,6 +183,17 @@ def summary(markdown: str, name: str) -> None:
         print(f"##vso[task.uploadsummary]{_azure_devops(str(written))}", flush=True)
 
 
+def analysis(file: Path) -> None:
+    """Hand a file in SARIF to the SARIF tab of Azure DevOps, which shows what is in the artifact CodeAnalysisLogs.
+
+    By the logging command, since it adds to an artifact that is there, from another stage or an earlier attempt; a task would fail.
+    Source: microsoft/sarif-azuredevops-extension; "Logging commands", artifact.upload (learn.microsoft.com/azure/devops).
+    """
+    if system() == "azure-devops":
+        place = "containerfolder=CodeAnalysisLogs;artifactname=CodeAnalysisLogs"
+        print(f"##vso[artifact.upload {place}]{_azure_devops(str(file.resolve()))}", flush=True)
+
+
 def _append(variable: str, name: str, value: str) -> None:
     delimiter = f"end-{secrets.token_hex(16)}"
     with open(os.environ[variable], "a", encoding="utf-8") as file:

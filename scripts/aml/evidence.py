@@ -41,6 +41,11 @@ def about_bundle(model: str, bundle_id: str) -> dict[str, Any]:
     return {"name": f"bundle/{model}", "digest": {"sha256": bundle_id.removeprefix("sha256:")}}
 
 
+def about_access(workspace: str, digest: str) -> dict[str, Any]:
+    """A subject for what is known of who reaches a workspace; its digest is that of all that was read."""
+    return {"name": f"access/{workspace}", "digest": {"sha256": digest.removeprefix("sha256:")}}
+
+
 def statement(
     subject: Mapping[str, Any],
     verb: str,

@@ -27,17 +27,17 @@ _XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 def section(statement: Mapping[str, Any]) -> str:
     """A statement as Markdown: verb, workspace and verdict, what it is about, the findings as a table, figures and plain facts."""
     said, [subject] = statement["predicate"], statement["subject"]
-    lines = [f"### {_safe(said['verb'])} in {_safe(said['workspace'])}: {_verdict(said['verdict'] == 'passed')}", ""]
-    lines.append(f"About {_safe(subject['name'])}, sha256 {_safe(subject['digest']['sha256'])}.")
+    lines = [f"### {safe(said['verb'])} in {safe(said['workspace'])}: {_verdict(said['verdict'] == 'passed')}", ""]
+    lines.append(f"About {safe(subject['name'])}, sha256 {safe(subject['digest']['sha256'])}.")
     if said["findings"]:
         lines += ["", "| | check | found |", "| --- | --- | --- |", *_rows(said["findings"])]
     values = [(name, value) for part in ("figures", "facts") for name, value in said[part].items() if _shown(value)]
     if values:
-        lines += ["", *(f"- **{_safe(name) or '?'}**: {_safe(_shown(value))}" for name, value in values[:ROWS])]
+        lines += ["", *(f"- **{safe(name) or '?'}**: {safe(_shown(value))}" for name, value in values[:ROWS])]
         lines += _more(len(values))
     links = {name: quote(url, safe="/:?&=%#+,;@~") for name, url in said["links"].items() if name != "run" and url.startswith("https://")}
     if links:
-        lines += ["", " ".join(f"[{_safe(name)}]({url})" for name, url in links.items())]
+        lines += ["", " ".join(f"[{safe(name)}]({url})" for name, url in links.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -46,7 +46,7 @@ def _rows(findings: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if len(named) > ROWS:
         named.sort(key=lambda pair: bool(pair[1]["passed"]))  # what failed is seen
     for name, finding in named[:ROWS]:
-        yield f"| {_verdict(bool(finding['passed']))} | {_safe(name)} | {_safe(says(finding))} |"
+        yield f"| {_verdict(bool(finding['passed']))} | {safe(name)} | {safe(says(finding))} |"
     yield from _more(len(named))
 
 
@@ -68,8 +68,9 @@ def _shown(value: Any) -> str:
     return "" if value is None or isinstance(value, (list, tuple)) else str(value)
 
 
-def _safe(value: Any) -> str:
-    return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", _cut(value, SHOWN))
+def safe(value: Any, limit: int = SHOWN) -> str:
+    """Text that somebody else wrote, in one line of Markdown or HTML, as itself; of more than `limit` characters the beginning."""
+    return _MARKDOWN.sub(lambda found: f"&#{ord(found[0])};", _cut(value, limit))
 
 
 def _cut(value: Any, limit: int) -> str:
