@@ -23,6 +23,7 @@ import _docs
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 STAGES = sorted(path.stem for path in (ROOT / ".ado" / "stages").glob("*.yml"))
+STEADY = yaml.safe_load((ROOT / ".ado" / "variables" / "steady.yml").read_text(encoding="utf-8"))["variables"]
 STEPS = sorted(path.stem for path in (ROOT / ".ado" / "steps").glob("*.yml"))
 CALLERS = sorted(path.stem for path in (EXAMPLE / ".ado").glob("*.yml"))
 DUMMY = {"string": "dummy", "number": 7, "boolean": True, "object": ["first"]}
@@ -137,7 +138,7 @@ def test_a_wrong_call_is_refused_before_anything_runs(template: str, given: dict
 def test_the_files_themselves_are_sound() -> None:
     """The rules that look at a file as it was written, and the lint as a caller runs it."""
     ours = engine.lint(ROOT, [ROOT / ".ado"], repositories={"catalog": ROOT})
-    assert (ours.findings, ours.files) == ([], len(STAGES) + len(STEPS))
+    assert (ours.findings, ours.files) == ([], len(STAGES) + len(STEPS) + 1)
     callers = engine.lint(EXAMPLE, [EXAMPLE / ".ado"], repositories={"catalog": ROOT})
     assert (callers.findings, callers.files) == ([], len(CALLERS))
 
@@ -194,7 +195,7 @@ def test_a_release_has_exactly_these_stages_jobs_steps_and_variables() -> None:
         before, name, (environment, connection), variables, verbs = RELEASE[stage.name]
         assert (stage.depends_on, job.name, job.environment) == (before, name, environment), stage.name
         assert (stage.condition, job.condition, job.depends_on) == (None, None, []), "what comes before has succeeded"
-        assert {one.name: one.value for one in [*stage.variables, *job.variables]} == variables
+        assert {one.name: one.value for one in [*stage.variables, *job.variables]} == {**STEADY, **variables}
         assert stage.lock_behavior == ("sequential" if environment else "")
         assert job.timeout_in_minutes == ("360" if environment else "15")
         steps = list(job.all_steps())
@@ -248,6 +249,21 @@ def test_a_rollback_is_productions_alone() -> None:
     ((stage, job),) = jobs(expanded("/.ado/rollback.yml"))
     assert (stage.name, job.name, job.environment, job.timeout_in_minutes) == ("rollback", "rollback", "production", "30")
     assert [step.input("azureSubscription") for step in job.all_steps() if step.task == "AzureCLI@2"] == ["azureml-production"]
+
+
+@pytest.mark.parametrize("journey", STAGES)
+def test_variables_of_a_pipeline_do_not_decide_what_its_steps_run(journey: str) -> None:
+    """Whoever extends or includes a journey has variables of their own; the nearest wins, whatever its capitals."""
+    hostile = {name.title(): "hostile" for name in STEADY}
+    call = {"template": f".ado/stages/{journey}.yml@catalog", "parameters": required(f"stages/{journey}")}
+    for how in ({"extends": call}, {"stages": [call]}):
+        pipeline = model.read(
+            expanded({"resources": {"repositories": [CATALOG]}, "variables": {**hostile, "own": "hostile"}, **how}).document
+        )
+        for stage in pipeline.stages:
+            for job in stage.jobs:
+                seen = {str(one.name).lower(): str(one.value) for one in [*pipeline.variables, *stage.variables, *job.variables]}
+                assert [name for name, value in seen.items() if value == "hostile"] == ["own"]
 
 
 def test_values_of_a_caller_stay_values() -> None:

@@ -466,7 +466,7 @@ MUTATIONS = [
     (AZURE, "train", "AML_RETRAIN: ${{ parameters.retrain }}", "AML_RETRAIN: true", "env"),
     (GITHUB, "train", "AML_RETRAIN: ${{ inputs.retrain }}", "AML_RETRAIN: false", "env"),
     (AZURE, "train", "$(register_model.model_version)", "$(register_model.model_name)", "env"),
-    (AZURE, "promote", "AML_WORKSPACE: ${{ parameters.prod_workspace }}", "AML_WORKSPACE: ${{ parameters.dev_workspace }}", "env"),
+    (AZURE, "promote", "            value: ${{ parameters.prod_workspace }}", "            value: ${{ parameters.dev_workspace }}", "env"),
     (AZURE, "release", "      dev_workspace: ${{ parameters.dev_workspace }}\n", "", "env"),
     (GITHUB, "release", "needs.train.outputs.bundle_id", "needs.train.outputs.model_version", "env"),
     (AZURE, "release", "'train.seal_bundle.bundle_id'", "'train.seal_bundle.bundle'", "env"),

@@ -5,6 +5,7 @@ The twin of test_workflows.py. What both systems must have in common is in test_
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from itertools import takewhile
@@ -19,6 +20,7 @@ import _docs
 ROOT = Path(__file__).parents[2]
 STAGES = {path.stem: path for path in sorted((ROOT / ".ado" / "stages").glob("*.yml"))}
 STEPS = {path.stem: path for path in sorted((ROOT / ".ado" / "steps").glob("*.yml"))}
+STEADY = ROOT / ".ado" / "variables" / "steady.yml"
 TEMPLATES = [*STAGES.values(), *STEPS.values()]
 CALLERS = sorted((ROOT / "examples").glob("*/.ado/*.yml"))
 WRITES_TRAFFIC = {"deploy_online", "shift_traffic", "roll_back"}
@@ -55,7 +57,8 @@ class Job(NamedTuple):
 
     @property
     def variables(self) -> dict[str, str]:
-        return {**self.stage.get("variables", {}), **self.job["variables"]}
+        """Those of the stage and of the job, without the steady ones."""
+        return {**self.stage.get("variables", {}), **{one["name"]: one["value"] for one in self.job["variables"] if "name" in one}}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -231,7 +234,7 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
         assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}]
         assert set(before[1]["parameters"]) == {"service_connection"}
         assert after["template"] == "../steps/evidence.yml"
-        workspace = job.job["variables"]["AML_WORKSPACE"]
+        workspace = job.variables["AML_WORKSPACE"]
         finds = {} if FINDS & {verb for verb, _ in job.verbs} else {"findings": False}
         assert after["parameters"] == {"job": str(job.stage["stage"]), "workspace": workspace, **finds}
         steps = job.steps[2:-1]
@@ -256,7 +259,30 @@ def test_only_a_job_of_an_environment_signs_in(job: Job) -> None:
         assert {name: env.get(name) for name in SIGN_IN} == (SIGN_IN if job.signs_in else dict.fromkeys(SIGN_IN)), verb
     side = str(job.job["environment"]).partition("environment")[0] if job.signs_in else ""
     assert not job.signs_in or side in job.steps[1]["parameters"]["service_connection"]
-    assert not job.signs_in or side in job.job["variables"]["AML_WORKSPACE"]
+    assert not job.signs_in or side in job.variables["AML_WORKSPACE"]
+
+
+@each_job
+def test_a_job_decides_what_would_decide_what_its_steps_run(job: Job) -> None:
+    """A pipeline that extends these templates has variables of its own, and so has its definition; a job's override both.
+
+    Sources: who wins, "Define variables" (learn.microsoft.com/azure/devops/pipelines/process/variables); how a name becomes one of the
+    environment, and that a variable goes before a step's own `env`, microsoft/azure-pipelines-agent, VarUtil.cs and Handler.cs.
+    """
+    assert job.job["variables"][0] == {"template": "../variables/steady.yml"}
+    assert [list(one) for one in job.job["variables"][1:]] == [["name", "value"]] * (2 if job.signs_in else 1)
+
+
+def test_what_is_steady_has_every_spelling_and_runs_nothing() -> None:
+    steady = load(STEADY)["variables"]
+    names = {name.replace(".", "_") for name in steady}
+    assert {"BASH_ENV", "SHELLOPTS", "PYTHONPATH", "PYTHONWARNINGS", "NODE_OPTIONS", "GIT_CONFIG_COUNT", "LD_PRELOAD"} <= names
+    elsewhere = {"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.com", "AZUREML_CURRENT_CLOUD": "AzureCloud"}
+    for name in names:
+        first, *others = name.split("_")
+        for joints in itertools.product("_.", repeat=len(others)):
+            spelling = first + "".join(joint + other for joint, other in zip(joints, others, strict=True))
+            assert steady[spelling] == elsewhere.get(name, "")
 
 
 def test_validation_has_no_credential() -> None:
