@@ -9,7 +9,8 @@ UV := $(BIN)/uv
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 help:
-	@echo "make demo    a real project from a commit to production, on this machine (KEEP=1 leaves the emulator running)"
+	@echo "make demo    a real project from a commit to production, on this machine (ON=azure-devops by its pipelines instead of"
+	@echo "             its GitHub workflows; KEEP=1 leaves the emulator running)"
 	@echo "make test    every test"
 	@echo "make lint    style, types, workflows"
 	@echo "make docs    bring the generated tables up to date"
@@ -17,8 +18,8 @@ help:
 	@echo "make lock    bring the locked requirements up to date (UPGRADE=--upgrade for newer versions)"
 	@echo "make clean   remove what these commands made"
 
-demo: install
-	@$(BIN)/python scripts/_demo.py $(if $(KEEP),--keep) $(if $(RETRAIN),--retrain)
+demo: install $(if $(filter azure-devops,$(ON)),install-tests)
+	@$(BIN)/python scripts/_demo.py $(if $(ON),--on $(ON)) $(if $(KEEP),--keep) $(if $(RETRAIN),--retrain)
 
 test: install-tests
 	@$(BIN)/python -m pytest

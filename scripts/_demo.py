@@ -1,4 +1,4 @@
-"""``make demo``: the example from a commit to production on this machine, by its own GitHub workflow and an emulated Azure."""
+"""``make demo``: the example from a commit to production on this machine, by its own CI and an emulated Azure."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").replace("``", ""))
+    parser.add_argument("--on", choices=("github", "azure-devops"), default="github", help="whose workflow or pipeline runs")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running")
     parser.add_argument("--retrain", action="store_true", help="train again even if nothing changed")
     args = parser.parse_args(argv)
@@ -41,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
                 provision(HOME, EXAMPLE)
                 runner.result()
             say(f"an emulated Azure with a dev and a prod workspace and a registry is up ({time.monotonic() - began:.1f} s)")
-            run = release(args.retrain)
+            run = release(args.on, args.retrain)
             seconds = time.monotonic() - began
             if not run.succeeded:
                 return failed(run)
@@ -102,17 +103,25 @@ def prepare_runner() -> None:
         raise cli.Problem(done.stdout + done.stderr)
 
 
-def release(retrain: bool) -> _act.Run:
-    """Commit the example and run its release workflow, as GitHub would after a merge."""
-    project, catalog = PLACE / "project", PLACE / "catalog"
+def release(on: str, retrain: bool) -> _act.Run:
+    """Commit the example and run its release, as GitHub or Azure DevOps would after a merge."""
+    project, evidence = PLACE / "project", PLACE / "evidence"
     commit = _act.commit_project(EXAMPLE, project)
-    _act.prepare_catalog(catalog)
-    evidence = PLACE / "evidence"
     shutil.rmtree(evidence, ignore_errors=True)
-    say(f"commit {commit[:10]} of examples/flight-delay goes through .github/workflows/release.yml")
-    return _act.run(
-        project, "release.yml", catalog, client_env(HOME), PLACE / "tools",
-        event="workflow_dispatch", inputs={"retrain": str(retrain).lower()}, artifacts=evidence, watch=show,
+    file = ".github/workflows/release.yml" if on == "github" else ".ado/release.yml"
+    say(f"commit {commit[:10]} of examples/flight-delay goes through {file}")
+    if on == "github":
+        _act.prepare_catalog(PLACE / "catalog")
+        return _act.run(
+            project, "release.yml", PLACE / "catalog", client_env(HOME), PLACE / "tools",
+            event="workflow_dispatch", inputs={"retrain": str(retrain).lower()}, artifacts=evidence, watch=show,
+        )  # fmt: skip
+    import _pipelines  # needs what `make install-tests` installs
+
+    _pipelines.prepare_catalog(PLACE / "azure-devops-catalog")
+    return _pipelines.run_pipeline(
+        project, "release.yml", PLACE / "azure-devops-catalog", client_env(HOME), PLACE / "tools", HOME, PLACE / "agent",
+        reason="Manual", parameters={"retrain": retrain}, artifacts=evidence, watch=show,
     )  # fmt: skip
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,24 +20,17 @@ import pytest
 import yaml
 
 import _act
+import _pipelines
 import _setup
 from _provision import provision
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "ado"))
-
-from azure_pipelines import repositories, templates  # noqa: E402
-from azure_pipelines.agent import Agent  # noqa: E402
-from azure_pipelines.report import Run as PipelineRun  # noqa: E402
-from azure_pipelines.run import run as run_pipeline  # noqa: E402
-from emulated import EmulatedService  # noqa: E402
-
 if TYPE_CHECKING:
+    from emulated import EmulatedService
     from tests.conftest import Emulator
 
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 TOOLS = ROOT / ".cache" / "tools"
-RESULTS = {"Succeeded": "success", "SucceededWithIssues": "success", "Failed": "failure", "Canceled": "cancelled", "Skipped": "skipped"}
 Watch = Callable[[_act.Event], None]
 
 
@@ -51,6 +41,13 @@ class World:
     emulator: Emulator
     place: Path
     runs: int = field(default=0)
+    first: dict[str, Any] = field(default_factory=dict)  # the endpoints as the first release left them, by workspace
+
+    def release(self) -> _act.Run:
+        """The first release, and a look at what it left."""
+        run = self.run()
+        self.first = {workspace: self.endpoint(workspace) for workspace in ("dev", "prod")}
+        return run
 
     def run(
         self,
@@ -173,75 +170,18 @@ class AzureDevOps(World):
     """One project, one catalog, one emulated Azure, and Azure DevOps."""
 
     approvals: list[dict[str, str]] = field(default_factory=lambda: [{"approver": "Rea Lee"}])
+    patience: float = 0.0  # seconds that an approver has
     connections: dict[str, Any] = field(default_factory=dict)
-    patience: float = 0.0
     services: Queue[EmulatedService] = field(default_factory=Queue)  # one for each run as it begins, for whoever acts beside it
 
     def engine(self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch) -> _act.Run:
-        """Run a caller under the runner of tests/ado; what became of it in the words of `_act`."""
-        folders = {"self": self.place / "project", "catalog": self.place / "azure-devops-catalog"}
-        names = {"self": "flight-delay", "catalog": "azureml-catalog"}
-        reason = {"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event]
-        service = EmulatedService.read(
-            {
-                "pipeline": caller,
-                "reason": reason,
-                "requested_for": "Kim Doe",
-                "repositories": {alias: {"folder": folder, "name": names[alias]} for alias, folder in folders.items()},
-                "environments": {"dev": {}, "production": {"approvals": self.approvals, "exclusive_lock": True}},
-                "service_connections": self.connections,
-            },
-            home=self.emulator.home,
-            approval_timeout=self.patience,
-        )
-        self.services.put(service)
-        expanded = templates.expand(
-            {alias: repositories.Repository(alias, folder, f"mlops/{names[alias]}") for alias, folder in folders.items()},
-            f"/.ado/{caller}.yml",
-            parameters=dict(inputs),
-            variables={"Build.Reason": reason},
-        )
-        (self.place / "bin").mkdir(exist_ok=True)
-        (az := self.place / "bin" / "az").is_symlink() or az.symlink_to(ROOT / ".venv-az" / "bin" / "az")
-        agent = Agent(
-            work=self.place / f"agent-{self.runs}",
-            tools=TOOLS,
-            env=self.env,
-            path=f"{az.parent}{os.pathsep}{os.environ['PATH']}",
-            pythons={"3.12": Path(getattr(sys, "_base_executable", sys.executable))},  # the one there is
-        )
-        found = run_pipeline(expanded, service, agent, watch=lambda event: watch(_event(event)), limit=900)
-        service.finish("succeeded" if found.succeeded else "failed")
-        return self.told(found)
-
-    @staticmethod
-    def told(run: PipelineRun) -> _act.Run:
-        """The run in the words of `_act`. A stage stands for its one job, which GitHub calls by the same name."""
-        ran = {job.stage: _job(job) for job in run.jobs.values()}
-        return _act.Run(jobs=ran, code=int(not run.succeeded), problems=list(run.problems), artifacts=run.artifacts)
-
-
-def _job(job: Any) -> _act.Job:
-    return _act.Job(job.stage, RESULTS.get(job.result, ""), [_step(step) for step in job.steps], job.summary)
-
-
-def _step(step: Any) -> _act.Step:
-    # The task adds a line of its own about the exit code, where act says nothing.
-    lines = [_line(line) for line in step.lines if not line.startswith("##[error]Bash exited with code")]
-    return _act.Step(step.name, RESULTS.get(step.result, ""), step.seconds, lines, step.outputs)
-
-
-def _line(line: str) -> str:
-    """A line of a log with its level as `_act` writes it."""
-    if not (level := re.match(r"##\[(error|warning)\]", line)):
-        return line
-    # The agent writes a place as `file(line,column) : error : text`, act as `file:line:column: text`.
-    text = re.sub(r"^(\S+)\((\d+),(\d+)\) ?: \w+ ?: ", r"\1:\2:\3: ", line[level.end() :])
-    return f"{level[1]}: {text}"
-
-
-def _event(event: Any) -> _act.Event:
-    return _act.Event(event.kind, _job(event.job), _step(event.step) if event.step else None, _line(event.text))
+        """Run a caller under the runner of tests/ado."""
+        return _pipelines.run_pipeline(
+            self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS, self.emulator.home, self.place / "agent",
+            reason={"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event], parameters=inputs,
+            environments={"dev": {}, "production": {"approvals": self.approvals, "exclusive_lock": True}}, connections=self.connections,
+            patience=self.patience, artifacts=self.artifacts, limit=900, watch=watch, began=self.services.put,
+        )  # fmt: skip
 
 
 def show(event: _act.Event) -> None:
@@ -266,21 +206,8 @@ def build(kind: type[World], emulator: Emulator, place: Path) -> World:
     provision(emulator.home, EXAMPLE)
     # One copy for all runs, so that an edit of the example while they run is not taken for a change of theirs.
     shutil.copytree(EXAMPLE, place / "example", ignore=shutil.ignore_patterns("__pycache__", ".pytest_cache", ".venv"))
-    if kind is World:
-        _act.prepare_catalog(place / "catalog")
-    else:
-        tag_catalog(place / "azure-devops-catalog")
+    (_act if kind is World else _pipelines).prepare_catalog(place / "catalog")
     return kind(emulator, place)
-
-
-def tag_catalog(folder: Path) -> None:
-    """The catalog as a repository of Azure Repos, with the tag that callers name."""
-    ignored = shutil.ignore_patterns("__pycache__", "emulator", "node_modules")
-    for name in ("scripts", "schemas", ".ado"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
-    who = ["-c", "user.name=Demo", "-c", "user.email=demo@contoso.com"]
-    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "Catalog"], ["tag", "v0"]):
-        subprocess.run(["git", "-C", str(folder), *words], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
 
 
 @pytest.fixture(scope="session")
@@ -301,7 +228,7 @@ def world(request: pytest.FixtureRequest, another_world: Callable[[str], World])
 @pytest.fixture(scope="session")
 def released(world: World) -> _act.Run:
     """The first release, whatever became of it."""
-    return world.run()
+    return world.release()
 
 
 @pytest.fixture(autouse=True)

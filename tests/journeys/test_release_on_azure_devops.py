@@ -108,7 +108,7 @@ def test_a_connection_with_a_secret_works_and_is_warned_of(world: AzureDevOps, r
     world.connections = {
         "azureml-dev": {**ids, "id": "5ec4e700-0000-4000-8000-000000000001", "scheme": "ServicePrincipal", "secret": SECRET}
     }
-    with world.untouched("dev", "prod"):
+    with world.untouched("prod"):
         run = call(world, "deploy", bundle_id=released.outputs["bundle_id"])
     assert run.results == {"deploy": "success"}
     lines = run.jobs["deploy"].lines

@@ -43,7 +43,7 @@ def twins(world: World, another_world: Callable[[str], World], request: pytest.F
     """Both worlds with their first release, side by side."""
     github = another_world("github")
     with ThreadPoolExecutor() as pool:
-        there = pool.submit(github.run)
+        there = pool.submit(github.release)
         here = request.getfixturevalue("released")
         return {"github": (github, there.result()), "azure_devops": (world, here)}
 
@@ -133,10 +133,11 @@ def test_what_is_live_is_the_same(twins: Twins, workspace: str) -> None:
     """Endpoint and deployment as ARM gives them, but for ids, times, and the names that follow from the model's digest."""
     found = {}
     for name, (world, run) in twins.items():
-        [(deployment, share)] = world.traffic(workspace).items()
+        live = world.first[workspace]
+        [(deployment, share)] = live["properties"]["traffic"].items()
         assert share == 100
         names = {deployment: "DEPLOYMENT", run.outputs["bundle_id"]: "BUNDLE"}
-        found[name] = timeless(world.endpoint(workspace), names)
+        found[name] = timeless(live, names)
     assert found["github"] == found["azure_devops"]
 
 

@@ -1,0 +1,136 @@
+"""Run a project's own Azure Pipelines on this machine, with the runner of tests/ado: the other engine of the demo and of the journey tests.
+
+What became of a run is told in the words of `_act`, so that both engines serve one demo and one set of tests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import _act
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "ado"))
+
+from azure_pipelines import report, repositories, run, service, templates  # noqa: E402
+from azure_pipelines.agent import Agent  # noqa: E402
+from azure_pipelines.nodes import Fault  # noqa: E402
+from emulated import EmulatedService  # noqa: E402
+
+NAMES = {"self": "flight-delay", "catalog": "azureml-catalog"}
+AZURE_CLI = ROOT / ".venv-az" / "bin" / "az"
+PYTHON = "3.12"  # what the templates ask for; the agent's is the one there is
+RESULTS = {"Succeeded": "success", "SucceededWithIssues": "success", "Failed": "failure", "Canceled": "cancelled", "Skipped": "skipped"}
+
+
+def prepare_catalog(folder: Path) -> None:
+    """Make `folder` the catalog's repository with the tag that callers name."""
+    shutil.rmtree(folder, ignore_errors=True)
+    ignored = shutil.ignore_patterns("__pycache__", "emulator", "_act.py", "_demo.py", "_bench.py", "_docs.py", "_pipelines.py")
+    for name in ("scripts", "schemas", ".ado"):
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    who = ["-c", "user.name=Demo", "-c", "user.email=demo@contoso.com"]
+    for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "Catalog"], ["tag", "v0"]):
+        subprocess.run(["git", "-C", str(folder), *words], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+
+
+def run_pipeline(
+    project: Path,
+    pipeline: str,
+    catalog: Path,
+    env: Mapping[str, str],
+    tool_cache: Path,
+    home: Path,
+    work: Path,
+    *,
+    reason: str = "IndividualCI",
+    parameters: Mapping[str, object] | None = None,
+    environments: Mapping[str, Any] | None = None,
+    connections: Mapping[str, Any] | None = None,
+    patience: float = 0.0,
+    artifacts: Path | None = None,
+    limit: float = 1200,
+    watch: Callable[[_act.Event], None] = lambda event: None,
+    began: Callable[[EmulatedService], None] = lambda service: None,
+) -> _act.Run:
+    """Run one of the project's pipelines (a file name in .ado) to its end, as a build of the Azure DevOps that `home` emulates.
+
+    `env` is all that the steps see of this machine's environment besides PATH; `work` is the agent's folder, `tool_cache` is kept from
+    run to run. `environments` and `connections` are as in the runner's service file; an approver without a verdict approves, a pending
+    one has `patience` seconds to answer. After `limit` seconds the run is cancelled. Raises _act.CannotRun; KeyboardInterrupt once
+    everything has ended.
+    """
+    if not AZURE_CLI.exists():
+        raise _act.CannotRun(f"{AZURE_CLI.relative_to(ROOT)} is not installed; 'make install-tests' installs it")
+    folders = {"self": project, "catalog": catalog}
+    described = {
+        "pipeline": pipeline.removesuffix(".yml"),
+        "reason": reason,
+        "repositories": {alias: {"folder": folder, "name": NAMES[alias]} for alias, folder in folders.items()},
+        "environments": environments or {"dev": {}, "production": {"approvals": [{"approver": "Rea Lee"}], "exclusive_lock": True}},
+        "service_connections": connections or {},
+    }
+    (work / "bin").mkdir(parents=True, exist_ok=True)
+    if not (az := work / "bin" / "az").is_symlink():
+        az.symlink_to(AZURE_CLI)
+    search = f"{az.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    python = Path(getattr(sys, "_base_executable", sys.executable))
+    try:
+        expanded = templates.expand(
+            {alias: repositories.Repository(alias, folder, f"mlops/{NAMES[alias]}") for alias, folder in folders.items()},
+            f"/.ado/{pipeline}",
+            parameters=dict(parameters or {}),
+            variables={"Build.Reason": reason},
+        )
+        build = EmulatedService.read(described, home=home, approval_timeout=patience)
+        assert isinstance(build, EmulatedService)
+        began(build)
+        agent = Agent(work=work, tools=tool_cache, env=env, path=search, pythons={PYTHON: python})
+        done = run.run(expanded, build, agent, watch=lambda event: _tell(event, watch), limit=limit, artifacts=artifacts)
+    except (Fault, service.CannotRun) as problem:
+        raise _act.CannotRun(str(problem)) from problem
+    build.finish("succeeded" if done.succeeded else "failed")
+    return told(done)
+
+
+def told(done: report.Run) -> _act.Run:
+    """The run in the words of `_act`. A stage stands for its one job, which GitHub calls by the stage's name."""
+    ran = {job.stage: _job(job, [_step(step) for step in job.steps]) for job in done.jobs.values()}
+    return _act.Run(jobs=ran, code=int(not done.succeeded), problems=list(done.problems), artifacts=done.artifacts)
+
+
+def _tell(event: run.Event, watch: Callable[[_act.Event], None]) -> None:
+    step = _act.Step(event.step.name, RESULTS.get(event.step.result, ""), event.step.seconds) if event.step else None
+    if event.kind != "line" or _lines([event.text]):
+        watch(_act.Event(event.kind, _job(event.job, []), step, "".join(_lines([event.text]))))
+
+
+def _job(job: report.Job, steps: list[_act.Step]) -> _act.Job:
+    return _act.Job(job.stage, RESULTS.get(job.result, ""), steps, job.summary)
+
+
+def _step(step: report.Step) -> _act.Step:
+    return _act.Step(step.name, RESULTS.get(step.result, ""), step.seconds, _lines(step.lines), step.outputs)
+
+
+def _lines(lines: list[str]) -> list[str]:
+    """What a step said, with levels and places as `_act` writes them, and without what the task says of itself."""
+    task = re.compile(
+        r"Generating script\.|Script contents:|exec python .*|=+ Starting Command Output =+|##\[error\]Bash exited with code .*"
+    )
+    return [_line(line) for line in lines if not task.fullmatch(line)]
+
+
+def _line(line: str) -> str:
+    if not (level := re.match(r"##\[(error|warning)\]", line)):
+        return line
+    # The agent writes a place as `file(line,column) : error : text`, act as `file:line:column: text`.
+    text = re.sub(r"^(\S+)\((\d+),(\d+)\) ?: \w+ ?: ", r"\1:\2:\3: ", line[level.end() :])
+    return f"{level[1]}: {text}"
