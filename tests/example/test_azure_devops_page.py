@@ -108,8 +108,8 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
     spec = followed.spec(stage)
     held = followed.az("role", "assignment", "list", "--all", "--assignee", spec["client_id"])
     kinds = {"subscription": "/subscriptions/", "workspace": "/workspaces/", "storage": "/storageAccounts/", "registry": "/registries/"}
-    assert {one["roleDefinitionName"] for one in held} == {role for role, _, _ in _provision.ROLES}
-    for role, where, _ in _provision.ROLES:
+    assert {one["roleDefinitionName"] for one in held} == {role for role, _, _ in _provision.held(stage)}
+    for role, where, _ in _provision.held(stage):
         (scope,) = [one["scope"] for one in held if one["roleDefinitionName"] == role]
         assert kinds[where].lower() in scope.lower()
         assert where not in ("workspace", "storage") or spec["resource_group"] in scope, "none in the other's"
@@ -181,6 +181,11 @@ def test_each_file_becomes_a_pipeline_that_may_use_what_it_needs_and_no_more(fol
     assert sorted(uses[shown["flight-delay pull-request"]]) == ["queue", "repository"]
     assert sorted(uses[shown["flight-delay rollback"]]) == ["endpoint", "environment", "queue", "repository"]
     assert sorted(uses[shown["flight-delay release"]]) == ["endpoint"] * 2 + ["environment"] * 2 + ["queue", "repository"]
+
+
+def test_a_token_reaches_what_the_pipeline_names_and_a_start_sets_no_variable(followed: Followed) -> None:
+    (settings,) = followed.sent("build/generalsettings")
+    assert settings == dict.fromkeys(["enforceJobAuthScope", "enforceReferencedRepoScopedToken", "enforceSettableVar"], True)
 
 
 def test_a_pull_request_is_validated_before_it_is_merged(followed: Followed) -> None:
