@@ -150,7 +150,7 @@ def _vault(address: str, credential: TokenCredential) -> Sign:
         except HttpResponseError as error:
             if error.status_code not in (400, 403, 404):
                 raise
-            why, fix = f"the vault answered {error.status_code}, {azure.said(error)}", "give it an enabled P-256 key that may sign"
+            why, fix = f"The vault answered {error.status_code}, {azure.said(error)}", "give it an enabled P-256 key that may sign"
             if error.status_code == 403:
                 fix = f"assign the workspace's principal a role with Microsoft.KeyVault/vaults/keys/sign/action at {address}, and no more"
             raise Refusal(f"{address} does not sign", why, fix) from error
