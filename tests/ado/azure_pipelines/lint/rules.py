@@ -78,6 +78,8 @@ RULES: list[Rule] = [
          f"{_L}/process/set-variables-scripts", scripts.output_without_step),
     Rule("variable-used-in-own-step", "error", "A variable that a step sets is there from the next step on.",
          f"{_L}/scripts/logging-commands", scripts.used_in_own_step),
+    Rule("env-of-a-variable", "error", "A variable of a pipeline goes before what a step's env says of the same name.",
+         f"{_L}/process/variables#environment-variables", scripts.env_of_a_variable),
     Rule("macro-not-expanded", "error", "$( ) is filled in before a step runs, and nowhere else.",
          f"{_L}/process/variables#understand-variable-syntax"),
     Rule("runtime-expression-not-evaluated", "error", "$[ ] is evaluated only as the whole value of a variable or of a few keys of a job.",

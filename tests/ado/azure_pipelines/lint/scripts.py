@@ -230,6 +230,20 @@ def used_in_own_step(subject: Subject) -> Found:
                 yield subject.find(script, f"$({name})", found.end()), message
 
 
+def env_of_a_variable(subject: Subject) -> Found:
+    """`env:` of a step for what a variable is called in the environment: the agent puts the variables over it.
+
+    Source: microsoft/azure-pipelines-agent, Handler.cs, AddVariablesToEnvironment, and #3091.
+    """
+    for stage, job, step in subject.steps:
+        variables = {one.name.lower(): one for of in (subject.pipeline, stage, job) for one in of.variables if one.name}
+        taken = {one.name.replace(".", "_").upper(): one for one in variables.values()}
+        for key, value in step.env.items():
+            one = taken.get(key)
+            if one and value != one.value and value.lower() != f"$({one.name})".lower():
+                yield key.at, f"the variable {one.name} goes before it, so the step sees '{one.value}': call one of them something else"
+
+
 def output_without_step(subject: Subject) -> Found:
     """`$(x)` for a variable that is only set as an output: it is called `$(step.x)`."""
     for stage, job in subject.jobs:
