@@ -258,7 +258,7 @@ def flag_row(flag: argparse.Action) -> list[str]:
 
 def roles() -> str:
     """What a workspace's service principal may do."""
-    return table(["role", "on", "why"], [list(row) for row in importlib.import_module("_provision").ROLES])
+    return table(["role", "on", "why"], [list(row) for row in importlib.import_module("aml.access").held("prod")])
 
 
 def rules() -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
-from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, ROLES
+from aml import roles
+from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, held
+from aml.audit import GRAPH
 from emulator import cli
 from emulator.client import Administrator
 
@@ -17,6 +19,7 @@ AZURE_DEVOPS = {"organization": "contoso", "project": "mlops"}
 REGISTRY_GROUP = "rg-ml-shared"
 
 QUOTA_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a1"
+AUDIT_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a2"
 
 
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
@@ -28,6 +31,7 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
     admin = Administrator(home)
     quota_reader(admin, specs[0]["subscription_id"])
+    access_auditor(admin, specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
         registries = {
             name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
@@ -51,19 +55,29 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
                 ["https://token.actions.githubusercontent.com", f"repo:{REPOSITORY}:environment:{environment}"],
                 [parameters["workloadIdentityFederationIssuer"], parameters["workloadIdentityFederationSubject"]],
             ],
-            "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES],
+            "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in held(spec["stage"])],
+            "graph": [*GRAPH] if spec["stage"] == "prod" else [],  # what an audit asks of the directory
         }
         cli.request(home, "POST", "/identities", body)
 
 
 def quota_reader(admin: Administrator, subscription: str) -> None:
-    """The one custom role: reading a region's VM sizes and quota, which Azure keeps at the subscription."""
+    """A role of our own: reading a region's VM sizes and quota, which Azure keeps at the subscription."""
+    _role(admin, subscription, QUOTA_ROLE_ID, QUOTA_READER, "Read VM sizes and quota of Azure Machine Learning.", QUOTA_ACTIONS)
+
+
+def access_auditor(admin: Administrator, subscription: str) -> None:
+    """A role of our own: reading who holds which role, and which keys are accepted."""
+    _role(admin, subscription, AUDIT_ROLE_ID, roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS)
+
+
+def _role(admin: Administrator, subscription: str, id: str, name: str, description: str, actions: list[str]) -> None:
     scope = f"/subscriptions/{subscription}"
     properties = {
-        "roleName": QUOTA_READER, "type": "CustomRole", "description": "Read VM sizes and quota of Azure Machine Learning.",
-        "permissions": [{"actions": QUOTA_ACTIONS, "notActions": []}], "assignableScopes": [scope],
+        "roleName": name, "type": "CustomRole", "description": description,
+        "permissions": [{"actions": actions, "notActions": []}], "assignableScopes": [scope],
     }  # fmt: skip
-    admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{QUOTA_ROLE_ID}", {"properties": properties})
+    admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{id}", {"properties": properties})
 
 
 def _workspace(admin: Administrator, spec: dict[str, Any], clusters: list[dict[str, Any]], location: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from azure.core.credentials import TokenCredential
 
-from aml import azure, ci, federation, registry, spec
+from aml import azure, ci, federation, registry, roles, spec
 from aml.command import Refusal
 from aml.federation import GITHUB, Credential
 from aml.graph import Client as Graph
@@ -36,13 +36,15 @@ ROLES = [
     ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
     ("AzureML Registry User", "registry", "hands models over (dev), takes them and records what is live (prod)"),
 ]
+# What production's principal has beside, to audit who reaches it.
+AUDIT = (roles.AUDITOR, "subscription", "lists who reaches production (prod only); no built-in role reads just that")
 QUOTA_ACTIONS = [f"Microsoft.MachineLearningServices/locations/{what}/read" for what in ("vmsizes", "usages")]
 
 # The journeys whose jobs sign in to a workspace of each stage, and what for.
 JOURNEYS = {
     "dev": {"train": "trains", "deploy": "deploys", "promote": "shares the bundle", "rollback": "rolls back"},
     "test": {"deploy": "deploys", "promote": "shares the bundle", "rollback": "rolls back"},
-    "prod": {"promote": "deploys what was approved", "rollback": "rolls back"},
+    "prod": {"promote": "deploys what was approved", "rollback": "rolls back", "audit": "audits who reaches it"},
 }
 BINDINGS = ("flexible", "subject", "none")
 CUSTOMISED = ["repo", "context", "job_workflow_ref"]
@@ -204,6 +206,11 @@ class Directory:
         return made
 
 
+def held(stage: str) -> list[tuple[str, str, str]]:
+    """The roles of the principal of a workspace of this stage, with where and why."""
+    return [*ROLES, *([AUDIT] if stage == "prod" else [])]
+
+
 def planned(at: Workspace, trust: Mapping[str, Any], scopes: Mapping[str, str], kept: Sequence[Document] = ()) -> Document:
     """The plan for one workspace: its application, whom it trusts and what it may do; `surplus` says what there is beside.
 
@@ -220,7 +227,7 @@ def planned(at: Workspace, trust: Mapping[str, Any], scopes: Mapping[str, str], 
         "application": f"{at.workspace_name}-ci",
         **({"connection": connection} if connection else {}),
         "credentials": [*_github(at, trust), *_azure_devops(connection)],
-        "roles": [{"role": role, "scope": scopes[where], "why": why} for role, where, why in ROLES if where in scopes],
+        "roles": [{"role": role, "scope": scopes[where], "why": why} for role, where, why in held(at.stage) if where in scopes],
         "keep": list(kept),
         "remove": [],
     }
@@ -261,16 +268,15 @@ def _azure_devops(connection: str) -> Iterator[Document]:
 
 
 def custom_roles(specs: Sequence[Workspace]) -> list[Document]:
-    """The one role of our own, made once a tenant and assignable in every subscription of the project."""
-    subscriptions = sorted({f"/subscriptions/{at.subscription_id}" for at in specs})
-    return [
-        {
-            "name": QUOTA_READER,
-            "description": "Read VM sizes and quota of Azure Machine Learning.",
-            "actions": QUOTA_ACTIONS,
-            "scopes": subscriptions,
-        }
-    ]
+    """The roles of our own, made once a tenant and assignable in the subscriptions whose principals have them."""
+    made = []
+    for name, description, actions, stages in (
+        (QUOTA_READER, "Read VM sizes and quota of Azure Machine Learning.", QUOTA_ACTIONS, ("dev", "test", "prod")),
+        (roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS, ("prod",)),
+    ):
+        if scopes := sorted({f"/subscriptions/{at.subscription_id}" for at in specs if at.stage in stages}):
+            made.append({"name": name, "description": description, "actions": actions, "scopes": scopes})
+    return made
 
 
 def credentials(entry: Document, found: Found) -> list[Credential]:

@@ -20,6 +20,7 @@ ASSIGN = "Microsoft.Authorization/roleAssignments/write"
 
 # The role of our own that an audit reads by: no built-in role has just this (Reader reads everything in the subscription).
 AUDITOR = "Azure ML access auditor"
+AUDITS = "List who reaches Azure Machine Learning, and which keys what it stands on accepts."
 AUDIT_ACTIONS = [
     "Microsoft.Authorization/roleAssignments/read",
     "Microsoft.Authorization/roleDefinitions/read",

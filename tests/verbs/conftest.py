@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from _provision import REGISTRY_GROUP, ROLES, quota_reader
+from _provision import REGISTRY_GROUP, access_auditor, held, quota_reader
 from aml import azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
@@ -340,12 +340,13 @@ def site(emulator: Any) -> Site:
     """What a platform team sets up once; every test has a model and endpoints of its own in it."""
     admin = Administrator(emulator.home)
     quota_reader(admin, SUBSCRIPTION)
+    access_auditor(admin, SUBSCRIPTION)
     found = Site(admin, {}, {}, admin.registry("mlr-verbs", REGISTRY_GROUP))
     for stage in ("dev", "prod"):
         made = admin.workspace(f"mlw-verbs-{stage}", f"rg-verbs-{stage}")
         scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
         scopes |= {"storage": made["properties"]["storageAccount"], "registry": found.registry}
-        roles = [{"role": role, "scope": scopes[where]} for role, where, _ in ROLES]
+        roles = [{"role": role, "scope": scopes[where]} for role, where, _ in held(stage)]
         body = {"name": f"verbs-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
         found.ids[stage] = made["id"]
         found.clients[stage] = emulator.ask("POST", "/identities", body)["client_id"]
