@@ -23,6 +23,10 @@ JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback"]
 TOOLS = {
     "check_identity": "by hand, or as a step after a sign-in that failed",
     "plan_identity": "by a platform team, which may do what no principal of a pipeline may",
+    "record_evidence": "at the end of each job that leaves evidence, after a failure too",
+    "export_evidence": "by who audits, or on a schedule with the principal of the workspace",
+    "hold_release": "by a release manager through a job of the workspace, whose principal writes the ledger",
+    "release_hold": "by a release manager, as hold_release",
 }
 COMMON = ("--help", "--project", "--workspace", "--evidence")  # explained once, above the verbs
 

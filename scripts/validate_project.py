@@ -74,6 +74,7 @@ def workspace_specs(folder: Path) -> tuple[list[Document], list[Problem]]:
 def _apart(documents: list[Document]) -> Iterator[Problem]:
     clients: dict[str, Document] = {}
     places: dict[tuple[str, ...], Document] = {}
+    signers: dict[str, Document] = {}
     for document in documents:
         value = document.value
         other = clients.setdefault(value["client_id"].lower(), document)
@@ -83,6 +84,11 @@ def _apart(documents: list[Document]) -> Iterator[Problem]:
         other = places.setdefault(place, document)
         if other is not document:
             yield document.problem(["workspace_name"], f"expected another workspace than in {other.file}, found the same")
+        for at, pem in enumerate(value.get("signing", {}).get("trusted", [])):
+            other = signers.setdefault("".join(pem.split()), document)
+            if "prod" in (value["stage"], other.value["stage"]) and value["stage"] != other.value["stage"]:
+                message = f"expected another key than in {other.file}, found the same; what prod did, only prod's own key signs"
+                yield document.problem(["signing", "trusted", at], message)
         wanted, found = (each.value.get("registry_name", "") for each in (documents[0], document))
         if wanted.lower() != found.lower():
             message = f"expected {quoted(wanted) if wanted else 'none'}, as in {documents[0].file} (models are handed over through it)"
