@@ -422,3 +422,113 @@ def test_a_hold_has_a_reason(signed: Any, capsys: pytest.CaptureFixture[str]) ->
 
 def test_without_keys_nothing_is_held(project: Any) -> None:
     assert "workspace dev has no signing keys" in project.run("hold_release", bundle_id="sha256:" + "ab" * 32, reason="x").refusal
+
+
+# --- export_evidence -------------------------------------------------------------------------------------------------------------
+
+
+def export(project: Any, name: str = "prod", folder: str = "export", **flags: str) -> Any:
+    return project.run("export_evidence", name, out=str(project.folder.parent / folder), **flags)
+
+
+def released(project: Any, leave_out: str = "") -> str:
+    """A bundle from its job to production, each job recorded at its end; the bundle's id. `leave_out` is a statement that nobody keeps."""
+    folder = project.folder.parent / "evidence"
+
+    def record(name: str) -> None:
+        (folder / f"{leave_out}.json").unlink(missing_ok=True)
+        assert not project.run("record_evidence", name).refusal
+
+    bundle_id = project.bundle()
+    job = project.site.jobs[2.0]
+    assert not project.run("check_gate", job_name=job).refusal
+    subject = next(json.loads(path.read_text())["subject"][0] for path in folder.glob("check_gate-dev.json"))
+    evidence.write(folder, evidence.statement(subject, "wait_job", "passed", workspace="dev", started=evidence.now()))
+    name = project.run("deploy_online", bundle_id=bundle_id).output("deployment_name")
+    for verb in ("smoke_test", "shift_traffic"):
+        assert not project.run(verb, deployment_name=name).refusal
+    assert not project.run("verify_bundle", bundle_id=bundle_id).refusal
+    assert not project.run("share_model", bundle_id=bundle_id).refusal
+    record("dev")
+    assert not project.run("verify_bundle", "prod", bundle_id=bundle_id).refusal
+    name = project.run("deploy_online", "prod", bundle_id=bundle_id).output("deployment_name")
+    for verb in ("smoke_test", "shift_traffic"):
+        assert not project.run(verb, "prod", deployment_name=name).refusal
+    record("prod")
+    return bundle_id
+
+
+def test_a_release_is_exported_with_its_whole_chain(signed: Any) -> None:
+    bundle_id = released(signed)
+    out = signed.folder.parent / "export"
+    alone = export(signed, folder="alone")
+    assert "the evidence of prod is not complete" in alone.refusal, "dev's links are dev's to show"
+    assert "share: no share_model is recorded before it" in alone.err
+    export(signed, "dev")
+    done = export(signed, heads=str(signed.folder.parent / "evidence"))
+    assert not done.refusal, done.err
+    document = json.loads((out / "releases-prod.json").read_text())
+    [release] = document["releases"]
+    assert (release["bundle"], release["what"], release["verdict"]) == (bundle_id, "release", "passed")
+    assert [link["link"] for link in release["chain"]] == ["job", "gate", "bundle", "trial", "share", "verify", "smoke", "rollout"]
+    assert document["problems"] == []
+    assert "**Complete: every link is there" in (out / "releases-prod.md").read_text()
+    again = export(signed)
+    assert not again.refusal
+    assert json.loads((out / "releases-prod.json").read_text())["releases"] == document["releases"]
+
+    assert json.loads((out / "releases-prod.json").read_text())["ledgers"]["dev"]["entries"] > 5
+    assert "0 releases" in export(signed, since="2020-01-01", until="2020-12-31").out
+    assert "1 releases" in export(signed, since=release["finished"], until=release["finished"]).out
+
+    # Somebody who owns the storage takes entries away.
+    store, heads = container(signed, "prod"), str(signed.folder.parent / "evidence")
+    names = sorted(store.list_blob_names())
+    store.delete_blob(names[-1])
+    gone = export(signed)
+    assert f"{names[-1]} is gone: an earlier export has it" in gone.err
+    assert "takes traffic in prod, and no release of" not in gone.err or "shift_traffic" not in names[-1]
+    fresh = export(signed, folder="fresh", heads=heads)
+    assert "its end was cut off" in fresh.err
+    store.delete_blob(names[0])
+    assert "entry 1 is missing: it was removed" in export(signed, folder="fresh2").err
+
+
+def test_a_link_that_nobody_recorded_is_missing(signed: Any) -> None:
+    released(signed, leave_out="smoke_test-prod")
+    export(signed, "dev")
+    done = export(signed)
+    assert "the evidence of prod is not complete. 1 thing is missing or wrong" in done.refusal
+    assert "smoke: no smoke_test is recorded before it" in done.err
+
+
+def test_what_takes_traffic_and_was_never_recorded_is_told(signed: Any) -> None:
+    bundle_id, name = signed.deployed()
+    assert not signed.run("shift_traffic", deployment_name=name).refusal
+    done = export(signed, "dev")
+    assert f"deployment {name} takes traffic in dev, and no release of {bundle_id} is recorded" in done.err
+
+
+def test_a_period_is_days_or_times(signed: Any) -> None:
+    import export_evidence
+
+    assert export_evidence.moment("2026-03-31") == "2026-03-31T00:00:00Z"
+    assert export_evidence.last_moment("2026-03-31") == "2026-03-31T23:59:59Z"
+    assert export_evidence.moment("2026-03-31T12:00:00+02:00") == "2026-03-31T10:00:00Z"
+    assert export_evidence.last_moment("2026-03-31T12:00:00Z") == "2026-03-31T12:00:00Z"
+    for text in (" ", "yesterday", "2026-02-30"):
+        with pytest.raises(SystemExit):
+            export(signed, since=text)
+
+
+def test_hostile_text_forges_nothing_on_the_page() -> None:
+    from aml import releases
+
+    text = "<img src=x onerror=alert(1)> | **missing** \n# Complete [a](javascript:b) \x1b[2J"
+    link = {"link": "gate", "verdict": text, "workspace": text, "finished": text, "entry": 1}
+    release = {"what": "release", "model": text, "finished": text, "verdict": text, "bundle": text, "endpoint": text, "deployment": text}
+    document = {"workspace": text, "since": "", "until": text, "problems": [text], "ledgers": {text: {"entries": 1, "head": text}}}
+    page = releases.page({**document, "releases": [{**release, "entry": 1, "chain": [link, {"link": "smoke", "missing": text}]}]})
+    assert not any(part in page for part in ("<img", "](", "\n# Complete", "\x1b"))
+    rows = [line for line in page.splitlines() if line.startswith(("| gate", "| smoke"))]
+    assert [line.count("|") for line in rows] == [6, 6]

@@ -1,0 +1,160 @@
+"""Export every release of a workspace in a period, each with the chain of statements that led to it, as JSON and as a page.
+
+The chain goes from the job over gate, bundle, trial and share to the check, the smoke test and the rollout in production; every
+signature and every link of the ledger is checked on the way. What is missing is said, and ends it with 1: a link, an entry, a deployment
+that takes traffic and was never recorded.
+
+A principal reads the ledger of its own workspace alone. So the folder of an export also holds the ledger's entries as they are stored,
+and an export takes what other workspaces' exports left there: run it for dev, then for prod into the same folder. Entries of an earlier
+export of the same workspace are compared, so what is gone since is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from azure.core.credentials import TokenCredential
+
+from aml import azure, ci, command, deployment, endpoint, evidence, identity, ledger, releases, signing, spec, workspace
+from aml.command import Refusal
+from aml.ledger import Entry
+from aml.workspace import Workspace
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """The entries of a ledger that an export left in a folder, by name."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def compared(before: dict[str, bytes], now: dict[str, bytes]) -> list[str]:
+    """What an earlier export has and the ledger has not any more, or otherwise; one line each."""
+    lines = []
+    for name, data in before.items():
+        if name not in now:
+            lines.append(f"{name} is gone: an earlier export has it")
+        elif now[name] != data:
+            lines.append(f"{name} was replaced: an earlier export has other bytes")
+    return lines
+
+
+def taking_traffic(at: Workspace, client: azure.Client) -> dict[str, str]:
+    """The deployments of the project's endpoint that take traffic, each with its bundle, '' if it came from none."""
+    name = endpoint.name_of(at, spec.release(at.project)["deploy"]["endpoint"])
+    standing = client.find(f"onlineEndpoints/{name}")
+    if standing is None:
+        return {}
+    found = endpoint.deployments(client, name)
+    return {one: endpoint.tags(found.get(one, {})).get(deployment.BUNDLE, "") for one in endpoint.traffic(standing)}
+
+
+def read(
+    project: Path, at: Workspace, log: ledger.Ledger, out: Path, heads: list[ledger.Head]
+) -> tuple[dict[str, list[Entry]], dict[str, Any], list[str]]:
+    """The sound entries of every ledger that can be read, what is shown of each, and everything that is wrong with them."""
+    entries: dict[str, list[Entry]] = {}
+    shown: dict[str, Any] = {}
+    problems: list[str] = []
+    for name in workspace.names(project):
+        other = workspace.load(project, name)
+        folder = out / "ledgers" / name
+        if name == at.name:
+            blobs = log.read_all()
+            lines = compared(stored(folder), blobs)
+            keep(folder, blobs)
+        elif not other.signing or not folder.is_dir():
+            continue
+        else:
+            blobs, lines = stored(folder), []
+        keys = signing.trusted(other)
+        entries[name], found = ledger.audit(ledger.id_of(other), blobs, keys, heads)
+        problems += [f"ledger of {name}: {line}" for line in lines + found]
+        last = entries[name][-1] if entries[name] else None
+        shown[name] = {"entries": len(blobs), "head": f"{last.sequence} {last.digest}" if last else ""}
+    return entries, shown, problems
+
+
+def keep(folder: Path, blobs: dict[str, bytes]) -> None:
+    """Write the entries that a folder does not have; what it has is never replaced."""
+    for name, data in blobs.items():
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            continue  # no name of ours; the audit says so
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            evidence.replace(path, data)
+
+
+def export(project: Path, name: str, since: str, until: str, out: Path, heads: Path | None) -> dict[str, Any]:
+    """Write the export; what it says."""
+    at = workspace.load(project, name)
+    signing.trusted(at)
+    credential: TokenCredential = identity.sign_in(at, writes=False)
+    client = azure.management(at, credential)
+    entries, shown, problems = read(project, at, ledger.of(at, client, credential), out, ledger.heads(heads) if heads else [])
+    known = releases.recorded(entries)
+    found = releases.releases(known, name, at.stage, since, until)
+    for release in found:
+        problems += releases.missing(release)
+    problems += releases.unrecorded(known, name, taking_traffic(at, client))
+    document = {"workspace": name, "since": since, "until": until, "ledgers": shown, "problems": problems, "releases": found}
+    out.mkdir(parents=True, exist_ok=True)
+    evidence.replace(out / f"releases-{name}.json", json.dumps(document, indent=2).encode() + b"\n")
+    evidence.replace(out / f"releases-{name}.md", releases.page(document).encode("utf-8", "backslashreplace"))
+    ci.summary(releases.page(document), f"releases-{name}")
+    return document
+
+
+def moment(text: str, *, end: bool = False) -> str:
+    """A day or a time as statements write it; a day is its first second, or its last. Raises ArgumentTypeError."""
+    try:
+        found = datetime.fromisoformat(text.strip().removesuffix("Z") + ("+00:00" if text.strip().endswith("Z") else ""))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day (2026-03-31) nor a time (2026-03-31T12:00:00Z)") from None
+    if len(text.strip()) == 10 and end:
+        found = found.replace(hour=23, minute=59, second=59)
+    found = found.astimezone(timezone.utc) if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return found.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def last_moment(text: str) -> str:
+    """`moment`, with a day as its last second."""
+    return moment(text, end=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = command.parser(__doc__)
+    command.argument(made, "--since", type=moment, help="First day (2026-01-01) or time of the period, UTC; the beginning unless given.")
+    command.argument(made, "--until", type=last_moment, help="Last day or time of the period, UTC; now unless given.")
+    command.argument(
+        made,
+        "--out",
+        type=Path,
+        default=Path("evidence-export"),
+        help="Folder of the export; other workspaces' exports are read from it too.",
+    )
+    command.argument(made, "--heads", type=Path, help="Folder with evidence of jobs: what they saw of the ledgers' ends is compared.")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Read the command line and export."""
+    given = parser().parse_args(argv)
+    document = export(given.project, given.workspace, given.since or "", given.until or evidence.now(), given.out, given.heads)
+    ci.say(f"created  {given.out / ('releases-' + given.workspace)}.json and .md: {len(document['releases'])} releases and rollbacks")
+    for line in document["problems"]:
+        ci.error(line)
+    if document["problems"]:
+        count = len(document["problems"])
+        what = f"the evidence of {given.workspace} is not complete"
+        fix = "find out who did it and why; of a link that another ledger has, export that workspace into the same folder first"
+        raise Refusal(what, f"{count} {'thing is' if count == 1 else 'things are'} missing or wrong, listed above", fix)
+    return 0
+
+
+if __name__ == "__main__":
+    command.run(main)
