@@ -70,6 +70,7 @@ CASES = {
         f"{TRAFFIC}::test_the_later_of_two_runs_takes_over_and_the_earlier_one_stops",
         f"{DEPLOY}::test_another_operation_on_the_endpoint_is_waited_for",
         f"{SUBMIT}::test_two_runs_that_submit_the_same_content_get_one_job",
+        "tests/verbs/test_ledger.py::test_two_jobs_at_once_lose_nothing",
     ],
     "names with quotes, spaces, $(...), line ends, unicode": [
         f"{VALIDATE}::test_names_with_anything_in_them_are_harmless",
@@ -77,7 +78,18 @@ CASES = {
         f"{DEPLOY}::test_names_of_any_shape_are_only_names",
         "tests/unit/test_ci.py::test_outputs_reach_github_whole",
     ],
+    "evidence that is unsigned, altered, or signed by another": [
+        "tests/unit/test_signing.py::test_every_fault_has_a_text_of_its_own",
+        "tests/unit/test_signing.py::test_a_statement_counts_only_by_a_key_of_its_own_workspace",
+    ],
+    "a ledger that was tampered with": [
+        "tests/unit/test_ledger.py::test_each_fault_is_said",
+        "tests/unit/test_ledger.py::test_nobody_links_anew_without_the_key",
+        "tests/verbs/test_ledger.py::test_a_hold_cannot_be_taken_away_behind_the_back",
+        "tests/verbs/test_ledger.py::test_a_release_is_exported_with_its_whole_chain",
+    ],
     "killed at any call": [
+        "tests/verbs/test_ledger.py::test_killed_between_any_two_calls",
         f"{SUBMIT}::test_killed_between_submitting_and_saying_so",
         f"{SHARE}::test_a_share_that_was_killed_is_finished_by_the_next_run",
         f"{DEPLOY}::test_a_run_that_was_killed_while_azure_was_at_work_is_taken_up",
