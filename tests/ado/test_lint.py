@@ -406,6 +406,35 @@ def test_expand_prints_the_final_yaml(tmp_path: Path) -> None:
     assert refused.stderr.startswith("/p.yml (Line: 2, Col: ")
 
 
+def test_a_folder_without_pipelines_is_wrong_usage_and_a_broken_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "values.yml").write_text("jobs: {cleanup: nightly}\n", encoding="utf-8")
+    done = tool("lint", ".", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "no file of Azure Pipelines in .: name the folder that has some\n")
+    (tmp_path / "steps.yml").write_text("steps:\n- bash: date\n  bash: date\n", encoding="utf-8")
+    done = tool("lint", ".", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith("steps.yml:3:3: error[expansion]: ")
+    (tmp_path / "latin.yml").write_bytes("steps:\n- bash: echo größer\n".encode("latin-1"))
+    (tmp_path / "other.yml").write_bytes("größer: 1\n".encode("latin-1"))
+    (tmp_path / "templates.yml").write_text("steps:\n- task: Bash\n  continueOnError: true\n", encoding="utf-8")
+    found = tool("lint", ".", cwd=tmp_path).stdout
+    assert "steps.yml:3:3: error[expansion]" in found, "and hides nothing of the others"
+    assert "latin.yml:1:1: error[expansion]: The file is not UTF-8" in found
+    assert "other.yml" not in found
+    assert "templates.yml:2:9: error[task-without-version]" in found
+
+
+def test_a_run_says_why_a_stage_did_not_begin(tmp_path: Path) -> None:
+    deploy = "{deployment: d, environment: prod, strategy: {runOnce: {deploy: {steps: [{bash: date}]}}}}"
+    (tmp_path / "p.yml").write_text(f"stages: [{{stage: one, jobs: [{deploy}]}}]\n", encoding="utf-8")
+    (tmp_path / "s.yml").write_text("environments: {prod: {approvals: [{approver: Ana, verdict: rejected}]}}\n", encoding="utf-8")
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    done = tool("run", "p.yml", "--service", "s.yml", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "one.d: Skipped\n", "one: Failed, an approval was rejected\n")
+
+
 def test_run_runs_it(tmp_path: Path) -> None:
     text = "parameters:\n- {name: who, type: string}\nsteps:\n- bash: echo hello $WHO\n  env: {WHO: '${{ parameters.who }}'}\n"
     (tmp_path / "p.yml").write_text(text, encoding="utf-8")

@@ -96,6 +96,9 @@ def _lint(arguments: argparse.Namespace) -> int:
         errors = sum(LEVELS[finding.rule] == "error" for finding in report.findings)
         looked = f"{report.files} files, {report.expanded} expansions, {len(RULES)} rules"
         print(f"{errors} errors, {len(report.findings) - errors} warnings ({looked})")
+    if not report.files:
+        print(f"no file of Azure Pipelines in {', '.join(map(str, arguments.paths))}: name the folder that has some", file=sys.stderr)
+        return 2
     return 1 if report.findings else 0
 
 
@@ -141,6 +144,9 @@ def _run(arguments: argparse.Namespace) -> int:
             path.write_text(report(), encoding="utf-8")
     for name, result in done.results.items():
         print(f"{name}: {result}")
+    for stage in done.stages.values():
+        if stage.reason:
+            print(f"{stage.name}: {stage.result}, {stage.reason}", file=sys.stderr)
     for problem in done.problems:
         print(problem, file=sys.stderr)
     return 0 if done.result in ("Succeeded", "SucceededWithIssues") and not done.problems else 1

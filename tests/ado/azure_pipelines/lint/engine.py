@@ -48,11 +48,12 @@ def lint(
     folders = {alias: home.folder for alias, home in homes.items()}
     found: set[Finding] = set()
     sources: dict[str, Source] = {}
-    for path in paths:
-        try:
-            sources |= {source.file: source for source in files.found(root, [path])}
-        except Fault as fault:
-            found.add(Finding(fault.at, "expansion", fault.message))
+    for one in files.found(root, paths):
+        if isinstance(one, Fault):
+            found.add(Finding(one.at, "expansion", one.message))
+        else:
+            sources[one.file] = one
+    unread = len(found)
     own = list(sources.values())
     for source in own:
         found |= {Finding(at, rule.id, message) for rule in RULES if rule.file for at, message in rule.file(source)}
@@ -77,8 +78,8 @@ def lint(
                 if name not in sources and name != files.CALLER:
                     sources[name] = _other(name, folders)
             found |= {one for one in check(expanded, sources, folders, whole=trial.whole, tasks=tasks) if one.at.file != files.CALLER}
-    kept = [one for one in found if sources[one.at.file].own or LEVELS[one.rule] == "error"] if sources else list(found)
-    return Report(sorted(_suppressed(kept, sources), key=_order), len(own), count)
+    kept = [one for one in found if one.at.file not in sources or sources[one.at.file].own or LEVELS[one.rule] == "error"]
+    return Report(sorted(_suppressed(kept, sources), key=_order), len(own) + unread, count)
 
 
 def check(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azure_pipelines.nodes import Fault, Mapping, Node, Sequence, Text, load, typed
+from azure_pipelines.nodes import Fault, Mapping, Node, Place, Sequence, Text, load, typed
 from azure_pipelines.repositories import Repository
 from azure_pipelines.templates import Expanded, expand
 
@@ -34,6 +34,7 @@ _DUMMIES: dict[str, Any] = {
     "step": _STEP, "stepList": [_STEP], "job": _JOB, "jobList": [_JOB], "deployment": _DEPLOYMENT, "deploymentList": [_DEPLOYMENT],
     "stage": _STAGE, "stageList": [_STAGE],
 }  # fmt: skip
+_PLAIN = re.compile(r"^\s*- (task|template|stage|job|deployment|checkout|bash|pwsh|powershell|publish|download)\s*:", re.M)
 _MOST = 24  # expansions of one file
 
 
@@ -53,32 +54,37 @@ class Trial:
         return ", ".join(f"{name}={value}" for name, value in self.parameters.items())
 
 
-def found(root: Path, paths: Iterable[Path]) -> Iterator[Source]:
-    """The files of Azure Pipelines among `paths` and below them. Raises Fault for a file that is named and can't be read as one."""
+def found(root: Path, paths: Iterable[Path]) -> Iterator[Source | Fault]:
+    """The files of Azure Pipelines among `paths` and below them; for one that can't be read, what is wrong with it."""
     for path in paths:
-        if path.is_dir():
-            for file in sorted([*path.rglob("*.yml"), *path.rglob("*.yaml")]):
-                if not _ELSEWHERE & set(file.relative_to(path).parts[:-1]):
-                    source = read(root, file, asked=False)
-                    if source is not None:
-                        yield source
-        else:
-            source = read(root, path, asked=True)
-            assert source is not None
-            yield source
+        below = [path] if path.is_file() else sorted([*path.rglob("*.yml"), *path.rglob("*.yaml")])
+        for file in below:
+            if not _ELSEWHERE & set(file.relative_to(path).parts[:-1]):
+                try:
+                    source = read(root, file, asked=path.is_file())
+                except Fault as fault:
+                    yield fault
+                    continue
+                if source is not None:
+                    yield source
 
 
 def read(root: Path, path: Path, *, asked: bool) -> Source | None:
     """A file as a Source, or None for one that is no part of a pipeline. With `asked` it is taken for one, whatever is in it."""
     name = "/" + path.resolve().relative_to(root.resolve()).as_posix()
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        if asked or _PLAIN.search(path.read_text(encoding="latin-1")):
+            raise Fault(f"The file is not UTF-8: {error.reason} at byte {error.start}", Place(name, 1, 1)) from error
+        return None
     if not asked and not re.search(r"^(stages|jobs|steps|extends|variables)\s*:", text, re.M):
         return None
     try:
         node = load(text, name)
     except Fault:
         # Several documents, tags, anchors: other programs' YAML, unless it is plainly meant.
-        if asked or re.search(r"^\s*- (task|template|stage|deployment|checkout)\s*:", text, re.M):
+        if asked or "azure-pipelines" in path.name or _PLAIN.search(text):
             raise
         return None
     return Source(name, path, text, node, own=True) if asked or _azure(node) else None
