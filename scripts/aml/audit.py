@@ -152,6 +152,7 @@ class Seen:
     """What was read. What could not be read is a finding in `missing`, and empty where it would stand."""
 
     at: Workspace
+    auditor: str = ""  # the client id of whoever reads
     own_id: str = ""  # the object id of production's principal
     parts: dict[str, str] = field(default_factory=dict)  # workspace, storage, vault, images, registry, managed: their ARM ids
     documents: dict[str, Document] = field(default_factory=dict)
@@ -262,7 +263,7 @@ def _directory(seen: Seen, credential: TokenCredential, plan: Document | None) -
     at, graph = seen.at, Graph(credential)
     token = claims(credential.get_token(SCOPE).token)
     me = str(token.get("appid") or token.get("azp") or at.client_id)
-    fix = _permit(me)
+    seen.auditor, fix = me, _permit(me)
     if me.lower() == at.client_id.lower():
         seen.own_id = str(token.get("oid") or "")
     application = functools.partial(graph.application, at.client_id)
@@ -347,34 +348,35 @@ def _no_plan(seen: Seen, plan: Document | None) -> Iterator[Finding]:
 
 
 def allowed(seen: Seen, plan: Document | None) -> dict[str, set[tuple[str, str]]]:
-    """What the plan gives to each of its principals, by object id: role and scope. Without a plan, what one would give to production's."""
+    """What the plan gives to the principal of each workspace: role and scope. Without a plan, what one would give to production's."""
     if plan is None:
         trust = dict.fromkeys(("repository", "repository_ids", "organization", "project", "catalog", "tags"), "") | {"binding": "none"}
         scopes = {"subscription": f"/subscriptions/{seen.at.subscription_id}", **seen.parts}
         entries = [access.planned(seen.at, trust, scopes)]
     else:
         entries = plan["workspaces"]
-    by_workspace = {one["workspace"]: {(role["role"].lower(), _flat(role["scope"])) for role in one["roles"]} for one in entries}
-    return {id: by_workspace.get(workspace, set()) for id, workspace in seen.planned.items()}
+    return {one["workspace"]: {(role["role"].lower(), _flat(role["scope"])) for role in one["roles"]} for one in entries}
 
 
 def _of_assignments(seen: Seen, plan: Document | None) -> Iterator[Finding]:
     planned, ours = allowed(seen, plan), identities(seen)
+    unknown = [pairs for workspace, pairs in planned.items() if workspace not in seen.planned.values()]
     for one in seen.assignments:
         role = seen.roles.get(one.role_id)
         right = role.right if role else "do what its role allows, which could not be read"
         where, key = f"at {one.scope}", _key(seen, one.scope)
         what = f"{one.role_name} {where}{' (its condition is not evaluated)' if one.condition else ''} and so may {right}"
         fix = f"az role assignment delete --ids {shlex.quote(one.id)}"
-        if one.principal_id in planned:
-            if (one.role_name.lower(), _flat(one.scope)) not in planned[one.principal_id]:
-                yield Finding(
-                    "principal-access",
-                    one.id,
-                    f"service principal {seen.name(one.principal_id)} holds {one.role_name} {where}, which is not in the plan",
-                    fix,
-                    key,
-                )
+        pair = (one.role_name.lower(), _flat(one.scope))
+        who = f"service principal {seen.name(one.principal_id)}"
+        if one.principal_id in seen.planned:
+            if pair not in planned.get(seen.planned[one.principal_id], ()):
+                says = f"{who} holds {one.role_name} {where}, which is not in the plan"
+                yield Finding("principal-access", one.id, says, fix, key)
+            continue
+        if one.principal_type == "ServicePrincipal" and any(pair in pairs for pairs in unknown):
+            says = f"whether {who}, which holds {one.role_name} {where}, is the planned one could not be read"
+            yield Finding("not-seen", one.id, says, _permit(seen.auditor), key)
             continue
         if not right:
             continue
@@ -383,12 +385,12 @@ def _of_assignments(seen: Seen, plan: Document | None) -> Iterator[Finding]:
             yield Finding("orphan", one.id, says, fix, key)
         elif one.principal_type == "ServicePrincipal":
             if not (one.principal_id in ours and _at_home(seen, one.scope)):
-                yield Finding("principal-access", one.id, f"service principal {seen.name(one.principal_id)} holds {what}", fix, key)
+                yield Finding("principal-access", one.id, f"{who} holds {what}", fix, key)
         elif one.principal_type == "Group":
             yield from _of_group(seen, one, what, fix, key, ours)
         else:
-            who = "person" if one.principal_type == "User" else one.principal_type
-            yield Finding(_person(role), one.id, f"{who} {seen.name(one.principal_id)} holds {what}", fix, key)
+            kind = "person" if one.principal_type == "User" else one.principal_type
+            yield Finding(_person(role), one.id, f"{kind} {seen.name(one.principal_id)} holds {what}", fix, key)
 
 
 def _of_group(seen: Seen, one: Assignment, what: str, fix: str, key: str, ours: set[str]) -> Iterator[Finding]:
