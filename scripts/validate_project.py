@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from aml import bindings, ci, command, loading, project, spec, workspace
+from aml import bindings, ci, command, gates, loading, project, spec, workspace
 from aml.command import Refusal
 from aml.project import open_azure, reference, uses
 from aml.spec import described, meant, quoted
@@ -41,6 +41,10 @@ def problems_of(folder: Path) -> tuple[list[Problem], int]:
     release, found = spec.checked(folder, spec.RELEASE, "release")
     problems += found
     documents = [*workspaces, release]
+    if (folder / gates.FILE).exists():  # a project that promotes nothing needs none; check_gates asks for it
+        document, wrong_there = spec.checked(folder, gates.FILE, "gates")
+        documents.append(document)
+        problems += wrong_there
     if not found:
         files = azure_files(folder, release)
         documents += [document for _, document in files]

@@ -6,11 +6,12 @@ import difflib
 import functools
 import json
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from aml import ci
+from aml import calendar, ci
 from aml.command import Refusal
 from aml.yaml import Document, Problem, read
 
@@ -45,7 +46,7 @@ def checked(project: Path, path: str, kind: str) -> tuple[Document, list[Problem
         return document, sorted(document.problems)
     problems = against_schema(document, kind)
     if not problems:
-        senses = {"release": _release_sense, "smoke": _smoke_sense, "workspace": _workspace_sense}
+        senses = {"release": _release_sense, "smoke": _smoke_sense, "workspace": _workspace_sense, "gates": _gates_sense}
         problems = senses.get(kind, lambda *_: [])(document, project)
     return document, sorted(problems)
 
@@ -224,6 +225,48 @@ def _smoke_sense(document: Document, project: Path) -> list[Problem]:
             if "min" in bounds and "max" in bounds and bounds["min"] > bounds["max"]:
                 place = [*path, "expect", "range", at_range, "min"]
                 problems.append(document.problem(place, f"expected at most max ({bounds['max']}), found {bounds['min']}"))
+    return problems
+
+
+def _gates_sense(document: Document, project: Path) -> list[Problem]:
+    problems: list[Problem] = []
+    names: set[str] = set()
+    zones = calendar.zones() if any(gate.get("freeze") for gate in document.value["gates"]) else set()
+    workspaces = sorted(file.stem for file in (project / ".cloud" / "workspaces").glob("*.yml"))
+    for at, gate in enumerate(document.value["gates"]):
+        path: list[str | int] = ["gates", at]
+        if gate["environment"].lower() in names:
+            message = f"expected each environment once, found {quoted(gate['environment'])} again"
+            problems.append(document.problem([*path, "environment"], message))
+        names.add(gate["environment"].lower())
+        reviewers = gate["reviewers"]
+        entries = len(reviewers.get("users", [])) + len(reviewers.get("teams", []))
+        if reviewers.get("count", 1) > entries:
+            message = f"expected at most {entries}, since each person and team named gives one approval, found {reviewers['count']}"
+            problems.append(document.problem([*path, "reviewers", "count"], message))
+        if entries > 6:
+            problems.append(document.problem([*path, "reviewers"], f"expected 6 people and teams at most, found {entries}"))
+        if not gate.get("branches", ["main"]) and not gate.get("tags"):
+            problems.append(document.problem([*path, "branches"], "expected a branch or a tag that may deploy, found none"))
+        for number, window in enumerate(gate.get("freeze", [])):
+            place = [*path, "freeze", number]
+            problems += [document.problem([*place, key], message) for key, message in calendar.problems(window)]
+            if window["zone"] not in zones:
+                seen = quoted(window["zone"]) + (meant(window["zone"], zones) if zones else "; this machine has no time zone data")
+                problems.append(document.problem([*place, "zone"], f"expected an IANA time zone such as Europe/Zurich, found {seen}"))
+        if pattern := gate.get("ticket", {}).get("pattern"):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                message = f"expected a regular expression, found that {error}"
+                problems.append(document.problem([*path, "ticket", "pattern"], message))
+        named: list[tuple[list[str | int], str]] = []
+        named += [([*path, "evidence", number], rule["workspace"]) for number, rule in enumerate(gate.get("evidence", []))]
+        named += [([*path, "soak"], gate["soak"]["workspace"])] if "soak" in gate else []
+        for where, name in named:
+            if name not in workspaces:
+                message = f"expected one of the project's workspaces ({', '.join(workspaces) or 'it has none'}), found {quoted(name)}"
+                problems.append(document.problem([*where, "workspace"], message + meant(name, workspaces)))
     return problems
 
 

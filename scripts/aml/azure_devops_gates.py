@@ -1,0 +1,288 @@
+"""Environments on Azure DevOps: how one is protected, what Azure DevOps can't keep, and how to set one up.
+
+Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/check-configurations, .../environments, .../securityroles; what
+`settings` hold: microsoft/terraform-provider-azuredevops, package approvalsandchecks. "Define approvals and checks"
+(learn.microsoft.com/azure/devops/pipelines/process/approvals): a minimum of 0 means every approver, of a group one person approves, and
+an administrator of the resource can bypass a check that runs (release notes of sprint 230).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aml import azure_devops
+from aml.azure_devops import Client
+from aml.command import Refusal
+from aml.gates import Change, Finding, Gate, Protection
+from aml.spec import quoted
+
+APPROVAL = "8c6f20a7-a545-4486-9777-f762fafe0d4d"
+TASK = "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7"
+BRANCH_CONTROL = {"id": "86b05a0c-73e6-4f7d-b3cf-e38f3b39a75b", "name": "evaluatebranchProtection", "version": "0.0.1"}
+LIMIT_MINUTES = 43_200  # that an approval waits: 30 days, the longest there is
+_CHECKS, _ENVIRONMENTS = "pipelines/checks/configurations", "distributedtask/environments"
+_HEADS, _TAGS = "refs/heads/", "refs/tags/"
+
+Document = dict[str, Any]
+
+
+def connect(place: str) -> AzureDevOps:
+    """The environments of a project."""
+    return AzureDevOps(azure_devops.connect(place))
+
+
+class AzureDevOps:
+    """The environments of one project. See `gates.System`."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def protection(self, gate: Gate) -> Protection | None:
+        """How the environment is protected; of several approvals the one that names the written people, if there is one."""
+        environment = self._environment(gate)
+        if environment is None:
+            return None
+        checks = self._checks("environment", str(environment["id"]))
+        approval = _settings(self._best(gate, [one for one in checks if _is_approval(one)]))
+        approvers = approval.get("approvers") or []
+        branches, tags = _allowed(gate, checks)
+        return Protection(
+            approvals=int(approval.get("minRequiredApprovers") or len(approvers)),
+            users=frozenset(_name(one) for one in approvers if not _is_group(one)),
+            teams=frozenset(self._short(_name(one)) for one in approvers if _is_group(one)),
+            self_review=not approval.get("requesterCannotBeApprover", False),
+            admin_bypass=False,
+            bypassers=frozenset(self._others(gate, environment)),
+            branches=branches,
+            tags=tags,
+            wait_minutes=0,
+        )
+
+    def limits(self, gate: Gate) -> list[Finding]:
+        """A wait, which Azure DevOps has not; more approvals than entries that give one each; and the service connection's branches."""
+        found, wanted = [], gate["reviewers"]
+        if gate["wait_minutes"]:
+            fix = "write wait_minutes: 0; an approver can defer an approval instead"
+            found.append(Finding("wait on Azure DevOps", False, "Azure DevOps has no wait before a job starts", fix))
+        entries = len(wanted.get("users", [])) + len(wanted.get("teams", []))
+        if wanted["count"] > entries:
+            says = f"{wanted['count']} approvals are asked for, and of {entries} people and teams each gives one"
+            found.append(Finding("number of approvals", False, says, "name more people or teams, or lower the count"))
+        if name := gate.get("service_connection"):
+            found.append(self._connected(gate, name))
+        return found
+
+    def changes(self, gate: Gate) -> list[Change]:
+        """The environment, its approval, branch control there and on the service connection; last, who administers it no longer."""
+        name, there = gate["environment"], self._environment(gate)
+        checks = self._checks("environment", str(there["id"])) if there else []
+        made = []
+        if there is None:
+            what = {"name": name, "description": "Set up by apply_gates from .cloud/gates.yml"}
+            made.append(Change(f"create environment {name}", lambda: self._client.post(_ENVIRONMENTS, what)))
+        approval = self._best(gate, [one for one in checks if _is_approval(one)], disabled=True)
+        wanted = self._approval(gate)
+        if _approves(approval) != wanted:
+            says = f"{'change' if approval else 'add'} the approval: {wanted['minRequiredApprovers']} by {_said(gate)}"
+            made.append(Change(says, lambda: self._save(gate, approval, APPROVAL, wanted, LIMIT_MINUTES)))
+        made += self._branches(gate, "environment", str(there["id"]) if there else "", checks)
+        if connection := gate.get("service_connection"):
+            id = self._connection(connection)
+            if id is None:
+                raise Refusal(f"There is no service connection {quoted(connection)}", "", "make it, or correct gates.yml")
+            made += self._branches(gate, "endpoint", id, self._checks("endpoint", id))
+        if not gate["admin_bypass"] and (there is None or self._others(gate, there, inherited=False)):
+            made.append(Change(f"leave the administration of {name} to {', '.join(gate['administrators'])}", lambda: self._demote(gate)))
+        return made
+
+    # --- what there is ---
+
+    def _environment(self, gate: Gate) -> Document | None:
+        name = gate["environment"].lower()
+        found = (self._client.get(_ENVIRONMENTS, name=gate["environment"]) or {}).get("value", [])
+        return next((one for one in found if one["name"].lower() == name), None)
+
+    def _connection(self, name: str) -> str | None:
+        found = (self._client.get("serviceendpoint/endpoints", endpointNames=name) or {}).get("value", [])
+        return next((str(one["id"]) for one in found if one["name"].lower() == name.lower()), None)
+
+    def _checks(self, kind: str, id: str) -> list[Document]:
+        query = {"resourceType": kind, "resourceId": id, "$expand": "settings"}
+        return list((self._client.get(_CHECKS, **query) or {}).get("value", []))
+
+    def _best(self, gate: Gate, approvals: list[Document], *, disabled: bool = False) -> Document | None:
+        """Of several approvals the one that names the written people; else the first. All of them are waited for."""
+        found = [one for one in approvals if disabled or not one.get("isDisabled")]
+        wanted = {name.lower() for name in (*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", []))}
+
+        def names(one: Document) -> set[str]:
+            return {self._short(_name(each)).lower() for each in _settings(one).get("approvers") or []}
+
+        return next((one for one in found if names(one) == wanted), found[0] if found else None)
+
+    def _short(self, group: str) -> str:
+        """A group's name as gates.yml writes it: without the project, if it is this one."""
+        return group.removeprefix(f"[{self._client.project}]\\")
+
+    def _whole(self, group: str) -> str:
+        return group if group.startswith("[") else f"[{self._client.project}]\\{group}"
+
+    def _roles(self, environment: Document) -> str:
+        resource = f"{environment['project']['id']}_{environment['id']}"
+        return f"/securityroles/scopes/distributedtask.environmentreferencerole/roleassignments/resources/{resource}"
+
+    def _others(self, gate: Gate, environment: Document, *, inherited: bool = True) -> dict[str, str]:
+        """Who administers the environment besides those who may, with their ids. Raises Refusal if that can't be read."""
+        listed = self._client.get(self._roles(environment))
+        if listed is None:
+            fix = "give the project's build service the role Reader on the environment"
+            raise Refusal(
+                f"Who administers environment {gate['environment']} can't be read", "Azure DevOps shows it to its readers only", fix
+            )
+        allowed = {self._whole(name).lower() for name in gate["administrators"]}
+        return {
+            self._short(one["identity"]["displayName"]): str(one["identity"]["id"])
+            for one in listed.get("value", [])
+            if one["role"]["name"] == "Administrator"
+            and one["identity"]["displayName"].lower() not in allowed
+            and (inherited or one["access"] == "assigned")
+        }
+
+    def _connected(self, gate: Gate, name: str) -> Finding:
+        id, title = self._connection(name), f"service connection {name}"
+        if id is None:
+            return Finding(title, False, "there is no such service connection, or it can't be seen", "make it, or correct gates.yml")
+        branches, tags = _allowed(gate, self._checks("endpoint", id))
+        wanted = _refs(gate)
+        found = None if branches is None else {_HEADS + one for one in branches} | {_TAGS + one for one in tags or ()}
+        passed = found is not None and found == set(wanted)
+        says = f"expected {', '.join(wanted)}, found {'any branch' if found is None else ', '.join(sorted(found))}"
+        return Finding(title, passed, says, "" if passed else "have a platform team run apply_gates")
+
+    # --- what to do ---
+
+    def _approval(self, gate: Gate) -> Document:
+        """The settings of the approval, approvers by their ids."""
+        reviewers = gate["reviewers"]
+        names = [*reviewers.get("users", []), *(self._whole(team) for team in reviewers.get("teams", []))]
+        return {
+            "approvers": sorted({self._id(name) for name in names}),
+            "minRequiredApprovers": reviewers["count"],
+            "requesterCannotBeApprover": not reviewers["self_review"],
+            "enabled": True,
+        }
+
+    def _id(self, name: str) -> str:
+        found = self._client.identities(name)
+        if len(found) != 1:
+            why = f"Azure DevOps knows {len(found)} of that name" if found else "Azure DevOps knows nobody of that name"
+            raise Refusal(
+                f"Who {quoted(name)} is, is not clear", why, "correct gates.yml: a group's name, or the name that a person signs in with"
+            )
+        return str(found[0]["id"])
+
+    def _save(self, gate: Gate, known: Document | None, kind: str, wanted: Document, minutes: int) -> None:
+        settings = {
+            "approvers": [{"id": id} for id in wanted["approvers"]],
+            "executionOrder": "anyOrder",
+            "minRequiredApprovers": wanted["minRequiredApprovers"],
+            "requesterCannotBeApprover": wanted["requesterCannotBeApprover"],
+            "instructions": _settings(known).get("instructions") or "Approve what the run's summary shows, and nothing else.",
+            "blockedApprovers": [],
+        }
+        environment = self._environment(gate) or {}
+        self._write(known, kind, "Approval", settings, "environment", str(environment.get("id", "")), minutes)
+
+    def _branches(self, gate: Gate, kind: str, id: str, checks: list[Document]) -> list[Change]:
+        """Branch control of a resource; the id of an environment that is yet to be made is found when it is."""
+        wanted = _refs(gate)
+        known = next((one for one in checks if _is_branch_control(one)), None)
+        inputs = _settings(known).get("inputs") or {}
+        if known and not known.get("isDisabled") and _split(inputs) == wanted:
+            return []
+        settings = {
+            "definitionRef": BRANCH_CONTROL,
+            "displayName": "Branch control",
+            "inputs": {"ensureProtectionOfBranch": "false", **inputs, "allowedBranches": ", ".join(wanted)},
+            "retryInterval": 5,
+            "linkedVariableGroup": None,
+        }
+
+        def make() -> None:
+            resource = id or str((self._environment(gate) or {}).get("id", ""))
+            self._write(known, TASK, "Task Check", settings, kind, resource, 1440)
+
+        where = f"environment {gate['environment']}" if kind == "environment" else f"service connection {gate['service_connection']}"
+        return [Change(f"let only {', '.join(wanted)} use {where}", make)]
+
+    def _write(self, known: Document | None, kind: str, name: str, settings: Document, resource: str, id: str, minutes: int) -> None:
+        body = {
+            "type": {"id": kind, "name": name}, "settings": settings, "resource": {"type": resource, "id": id}, "timeout": minutes,
+            "isDisabled": False,
+        }  # fmt: skip
+        if known:
+            self._client.patch(f"{_CHECKS}/{known['id']}", {"id": known["id"], **body})
+        else:
+            self._client.post(_CHECKS, body)
+
+    def _demote(self, gate: Gate) -> None:
+        environment = self._environment(gate) or {}
+        for id in self._others(gate, environment, inherited=False).values():
+            self._client.delete(f"{self._roles(environment)}/{id}")
+
+
+def _settings(check: Document | None) -> Document:
+    return dict((check or {}).get("settings") or {})
+
+
+def _is_approval(check: Document) -> bool:
+    return str(check["type"]["id"]).lower() == APPROVAL
+
+
+def _is_branch_control(check: Document) -> bool:
+    return str((_settings(check).get("definitionRef") or {}).get("id", "")).lower() == BRANCH_CONTROL["id"]
+
+
+def _is_group(approver: Document) -> bool:
+    """By what the directory says; a name can look like a group's."""
+    return bool(approver.get("isContainer")) or str(approver.get("descriptor", "")).startswith(("vssgp.", "aadgp."))
+
+
+def _name(approver: Document) -> str:
+    if _is_group(approver):
+        return str(approver.get("displayName", ""))
+    return str(approver.get("uniqueName") or approver.get("id", ""))
+
+
+def _approves(check: Document | None) -> Document:
+    settings = _settings(check)
+    return {
+        "approvers": sorted({str(one.get("id")) for one in settings.get("approvers") or []}),
+        "minRequiredApprovers": settings.get("minRequiredApprovers"),
+        "requesterCannotBeApprover": settings.get("requesterCannotBeApprover", False),
+        "enabled": bool(check) and not (check or {}).get("isDisabled"),
+    }
+
+
+def _refs(gate: Gate) -> list[str]:
+    return sorted([_HEADS + one for one in gate["branches"]] + [_TAGS + one for one in gate["tags"]])
+
+
+def _split(inputs: Document) -> list[str]:
+    return sorted(filter(None, (one.strip() for one in str(inputs.get("allowedBranches", "")).split(","))))
+
+
+def _allowed(gate: Gate, checks: list[Document]) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """Which branches and tags may use a resource; of several controls the one that is written, else the first. None: any."""
+    found = [_split(_settings(one).get("inputs") or {}) for one in checks if _is_branch_control(one) and not one.get("isDisabled")]
+    if not found:
+        return None, None
+    best = next((one for one in found if one == _refs(gate)), found[0])
+    tags = frozenset(one.removeprefix(_TAGS) for one in best if one.startswith(_TAGS))
+    return frozenset(one.removeprefix(_HEADS) for one in best if not one.startswith(_TAGS)), tags
+
+
+def _said(gate: Gate) -> str:
+    wanted = gate["reviewers"]
+    barred = "allowed" if wanted["self_review"] else "barred"
+    return f"{', '.join([*wanted.get('users', []), *wanted.get('teams', [])])}, self-review {barred}"
