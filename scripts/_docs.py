@@ -22,6 +22,9 @@ JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback"]
 # Verbs that no journey runs, and who runs them when.
 TOOLS = {
     "check_identity": "by hand, or as a step after a sign-in that failed",
+    "check_gates": "in a job before the one that names the environment",
+    "plan_gates": "by a platform team, or by anybody whose token reads the environments",
+    "apply_gates": "by a platform team, whose token may change the environments",
     "plan_identity": "by a platform team, which may do what no principal of a pipeline may",
     "record_evidence": "at the end of each job that leaves evidence, after a failure too",
     "export_evidence": "by who audits, or on a schedule with the principal of the workspace",
