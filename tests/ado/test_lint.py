@@ -424,6 +424,18 @@ def test_a_folder_without_pipelines_is_wrong_usage_and_a_broken_file_is_told(tmp
     assert "templates.yml:2:9: error[task-without-version]" in found
 
 
+def test_a_template_that_extends_another_is_extended_and_pools_may_have_keys_of_their_own(look: Look, tmp_path: Path) -> None:
+    """Microsoft's own pipelines: an archetype that extends a template, pools whose image a template above them reads."""
+    inner = "parameters:\n- {name: jobs, type: jobList}\nresources:\n  repositories:\n"
+    inner += "  - {repository: lib, type: git, name: a/b, ref: refs/tags/v1}\njobs:\n- ${{ parameters.jobs }}\n"
+    job = "  - {job: a, timeoutInMinutes: 5, pool: {name: ours, image: win, os: windows}, steps: [{template: s.yml@lib}]}\n"
+    (tmp_path / "inner.yml").write_text(inner, encoding="utf-8")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "s.yml").write_text("steps:\n- bash: date\n", encoding="utf-8")
+    text = "extends:\n  template: inner.yml\n  parameters:\n    jobs:\n" + textwrap.indent(job, "  ")
+    assert look(text, "outer.yml", repositories={"lib": tmp_path / "lib"}) == []
+
+
 def test_a_run_says_why_a_stage_did_not_begin(tmp_path: Path) -> None:
     deploy = "{deployment: d, environment: prod, strategy: {runOnce: {deploy: {steps: [{bash: date}]}}}}"
     (tmp_path / "p.yml").write_text(f"stages: [{{stage: one, jobs: [{deploy}]}}]\n", encoding="utf-8")

@@ -429,8 +429,7 @@ def _pool(written: Node | None) -> Pool | None:
         return None
     if isinstance(written, Text):
         return Pool(written, Text("", written.at), written.at)
-    found = _mapping(written)
-    _known(found, {"name", "vmImage", "demands"})
+    found = _mapping(written)  # any other key is left alone, as by the service's schema: templates of some pools read them
     return Pool(_text(found, "name"), _text(found, "vmImage"), found.at)
 
 

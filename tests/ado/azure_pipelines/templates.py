@@ -219,7 +219,7 @@ class _Expander:
             if part == "variables":
                 _set(context.variables, key, expanded)
             if part == "resources" and key == "repositories" and isinstance(expanded, Sequence):
-                self.aliases += [str(item.under("repository")) for item in expanded if isinstance(item, Mapping) and "repository" in item]
+                self.aliases += _aliases(expanded)
         return made
 
     def pairs(self, node: Mapping, context: _Context) -> Iterator[_Pair]:
@@ -360,6 +360,8 @@ class _Expander:
             raise Fault("Expected a scalar value", reference.at)
         file = resolve(reference, context.file, self.repositories, self.aliases)
         document = self.load(file, reference)
+        resources = document.under("resources")  # of an extended template; what it is given may name them
+        self.aliases += _aliases(resources.under("repositories")) if isinstance(resources, Mapping) else []
         node = document.under("parameters")
         known = declared(node, template=True)
         types = {parameter.name.lower(): parameter.type for parameter in known}
@@ -382,6 +384,12 @@ class _Expander:
         if len(context.reached) >= _DEEPEST:
             raise Fault(f"No more than {_DEEPEST} levels of templates may be nested", reference.at)
         return file, document, _Context(file, {"parameters": bound}, context.variables, (*context.reached, step))
+
+
+def _aliases(repositories: Node | None) -> list[str]:
+    """The names of repository resources."""
+    items = repositories if isinstance(repositories, Sequence) else ()
+    return [str(item.under("repository")) for item in items if isinstance(item, Mapping) and "repository" in item]
 
 
 def node_of(value: object, at: Place) -> Node:

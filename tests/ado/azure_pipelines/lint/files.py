@@ -158,7 +158,7 @@ def _caller(source: Source, parameters: dict[str, Any], aliases: Iterable[str]) 
         },
     }
     kind = next((kind for kind in ("stages", "jobs", "steps", "variables") if kind in keys), "extends")
-    if keys - {"parameters", kind}:
+    if kind == "extends" or keys - {"parameters", kind}:
         made["extends"] = include
     elif kind == "steps":
         made["jobs"] = [{**_JOB, "steps": [include]}]
