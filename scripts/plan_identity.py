@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aml import access, ci, command, spec, workspace
+from aml import access, ci, command, github, spec, workspace
 from aml.access import Difference, Directory
 from aml.command import Refusal
 from aml.identity import SCOPE, administrator, claims
@@ -24,8 +24,9 @@ from aml.workspace import Workspace
 # What is mended first, because the next needs it; what is taken away comes last.
 ORDER = [
     "application", "audience", "principal", "connection", "custom role", "role", "change credential", "credential",
-    "extra credential", "extra role", "extra secret",
+    "subject", "extra credential", "extra role", "extra secret",
 ]  # fmt: skip
+_CUSTOMIZATION = "actions/oidc/customization/sub"
 SEEN_WITHIN = 180  # seconds that Entra and Azure get to show what was changed
 
 
@@ -146,10 +147,28 @@ def state(plan: dict[str, Any], directories: Mapping[str, Directory]) -> dict[st
     for role in plan["roles"]:
         for directory in directories.values():
             found[""] += [one for one in [access.of_custom_role(role, directory.role(role["name"], role["scopes"][0]))] if one]
+    found[""] += _subject(plan)
     for entry in plan["workspaces"]:
         directory = directories[entry["tenant_id"]]
         found[entry["workspace"]] = access.differences(plan, entry, directory.found(plan, entry))
     return found
+
+
+def _subject(plan: dict[str, Any]) -> list[Difference]:
+    """Whether GitHub makes the repository's subjects as planned, where there is a token to ask with."""
+    repository = plan["trust"]["repository"]
+    if not repository:
+        return []
+    if not any(os.environ.get(name) for name in github.TOKENS):
+        if plan["trust"]["binding"] == "subject":
+            ci.warning(
+                f"not supplied, for want of a GitHub token: what {repository}'s subjects are made of. {access.subject_command(plan)}"
+            )
+        return []
+    found = github.connect(repository).get(_CUSTOMIZATION)
+    if found is None:
+        raise Refusal(f"GitHub shows no repository {repository} to this token", fix="use the token of somebody who administers it")
+    return [one for one in [access.of_subject(plan, found)] if one]
 
 
 def check(plan: dict[str, Any], directories: Mapping[str, Directory]) -> int:
@@ -201,6 +220,12 @@ def mend(project: Path, path: str, plan: dict[str, Any], one: Difference, direct
         for directory in directories.values():
             directory.put_role(role, there)
         ci.say(f"updated    role {role['name']}" if there else f"created    role {role['name']}")
+        return
+    if one.kind == "subject":
+        default = plan["trust"]["binding"] != "subject"
+        body = {"use_default": default, **({} if default else {"include_claim_keys": one.about})}
+        github.connect(plan["trust"]["repository"]).put(_CUSTOMIZATION, body)
+        ci.say(f"updated    subjects of {plan['trust']['repository']}: of {', '.join(one.about)}")
         return
     entry = next(entry for entry in plan["workspaces"] if entry["workspace"] == one.workspace)
     directory = directories[entry["tenant_id"]]

@@ -488,4 +488,4 @@ def _binding(trust: Mapping[str, Any]) -> str:
     if trust["binding"] == "none":
         return "its environment alone"
     how = "flexible credentials" if trust["binding"] == "flexible" else f"subjects made of {', '.join(CUSTOMISED)}"
-    return f"the workflows {' and '.join(JOURNEYS['prod'])} of {trust['catalog']} at tags {trust['tags']}, by {how}"
+    return f"the workflows {', '.join(JOURNEYS['prod'])} of {trust['catalog']} at tags {trust['tags']}, by {how}"

@@ -228,6 +228,7 @@ _CODES = {
 }
 
 
+_BOUND = "run the catalog's own workflow at a release, as .cloud/identity.txt says; check_identity shows what differs. The job presents"
 _MISMATCHES = ("70021", "700211", "700212", "700213", "7002138", "70025")
 
 
@@ -256,6 +257,8 @@ def explain(text: str, workspace: Workspace | None = None) -> Refusal | None:
         if workspace and code[1] == "7000229":
             fix = fix.replace("<client_id>", workspace.client_id)
         if workspace and code[1] in _MISMATCHES:
+            if workspace.stage == "prod" and ci.setting("ACTIONS_ID_TOKEN_REQUEST_URL"):
+                fix = _BOUND  # a credential for the subject alone would let every workflow of the repository into production
             fix += _presented(workspace)
         said = re.search(r"AADSTS\d+: (.*?)(?= Trace ID| Correlation ID| Timestamp|$)", text)
         why = f"AADSTS{code[1]}: {cause or (said[1] if said else text)}"
@@ -360,7 +363,8 @@ def _presented(workspace: Workspace) -> str:
     # Azure DevOps masks what belongs to a connection.
     hint = "; if they are masked here, the connection's page has them" if ci.system() == "azure-devops" else ""
     # Not the token's own audience: Entra, where it issues for Azure DevOps, writes the id of the application that stands for this name.
-    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {AUDIENCE}{hint}"
+    workflow = f", job_workflow_ref {token['job_workflow_ref']}" if token.get("job_workflow_ref") else ""
+    return f": issuer {token.get('iss')}, subject {token.get('sub')}, audience {AUDIENCE}{workflow}{hint}"
 
 
 def administrator(tenant_id: str) -> TokenCredential:

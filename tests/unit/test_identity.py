@@ -377,6 +377,15 @@ def test_a_subject_that_matches_nothing_is_told_with_what_was_presented(code: st
     assert line.endswith(f": issuer https://token.actions.githubusercontent.com, subject {subject}, audience api://AzureADTokenExchange.")
 
 
+def test_nobody_is_told_to_open_production_to_every_workflow(github: Any) -> None:
+    claims = {"iss": "https://token.actions.githubusercontent.com", "sub": "repo:c/f:environment:production", "job_workflow_ref": "c/f/x@y"}
+    github.answer(200, {"value": jwt(**claims)})
+    line = str(identity.refused(aadsts("700213"), at(stage="prod")))
+    assert "add one" not in line
+    assert "Fix: run the catalog's own workflow at a release, as .cloud/identity.txt says; check_identity shows what differs. " in line
+    assert line.endswith("audience api://AzureADTokenExchange, job_workflow_ref c/f/x@y.")
+
+
 @pytest.mark.parametrize("code", ["70021", "700211", "700213", "70025"])
 def test_a_service_connection_that_matches_nothing_is_told_with_what_was_presented(code: str, azure_devops: Any) -> None:
     issuer, subject = f"https://login.microsoftonline.com/{TENANT}/v2.0", "/eid1/c/pub/t/x/a/y/sc/o/c"

@@ -21,6 +21,7 @@ from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+BOUND = len(access.JOURNEYS["prod"])  # credentials of production for GitHub
 GRAPH = "https://graph.microsoft.com/beta"
 
 
@@ -168,7 +169,8 @@ def test_from_specs_to_principals_that_sign_in(team: Team, azure: Any) -> None:
     assert out.count("created  ") == 2
     assert "dev: the tenant has no application with client id" in out
     text = (team.folder / ".cloud" / "identity.txt").read_text()
-    assert "to the workflows promote and rollback of contoso/azureml-catalog at tags v1.*, by flexible credentials" in text
+    journeys = ", ".join(access.JOURNEYS["prod"])
+    assert f"bound to the workflows {journeys} of contoso/azureml-catalog at tags v1.*, by flexible credentials" in text
     assert all(line in text for _, _, why in access.ROLES for line in [why])
 
     code, out, err = team.run(check=True)
@@ -183,17 +185,19 @@ def test_from_specs_to_principals_that_sign_in(team: Team, azure: Any) -> None:
         client = team.entry(stage)["client_id"]
         assert f"client_id: {client} # as given\n" in (team.folder / ".cloud" / "workspaces" / f"{stage}.yml").read_text()
         assert team.application(stage)["displayName"] == f"{team.name}-{stage}-ci"
-        assert team.roles(stage) == {
+        assert team.roles(stage) == {(one["role"], one["scope"].rpartition("/")[2]) for one in team.entry(stage)["roles"]}
+        assert team.roles(stage) >= {
             ("Azure ML quota reader", SUBSCRIPTION),
             ("AzureML Data Scientist", f"{team.name}-{stage}"),
             ("Storage Blob Data Contributor", f"st{team.name}{stage}"),
             ("AzureML Registry User", "mlr-plans"),
+            *([("Azure ML access auditor", SUBSCRIPTION)] if stage == "prod" else []),
         }
     trusted = team.credentials("prod")
     flexible = [one["claimsMatchingExpression"]["value"] for one in trusted if one.get("claimsMatchingExpression")]
     assert all("job_workflow_ref'] matches 'contoso/azureml-catalog/" in one for one in flexible)
     (classic,) = [one["subject"] for one in trusted if not one.get("claimsMatchingExpression")]
-    assert (len(flexible), len(trusted)) == (2, 3)
+    assert (len(flexible), len(trusted)) == (3, 4)
     assert federation.connection(classic)
 
     # The second time nothing changes, whichever way it is run.
@@ -245,6 +249,40 @@ def test_who_presents_what_the_plan_trusts_signs_in_and_nobody_else(team: Team, 
         assert (answer.status_code == 200) == works, (job, answer.text)
 
 
+@pytest.fixture
+def token(team: Team, azure: Any) -> str:
+    """The token of somebody who administers the project's repository on GitHub."""
+    organization = {"login": "contoso", "owners": ["owner"], "members": []}
+    azure.ask("POST", "/github", {"organizations": [organization], "repositories": [{"full_name": f"contoso/{team.name}"}]})
+    return str(azure.ask("POST", "/github/tokens", {"login": "owner"})["token"])
+
+
+def test_a_customised_subject_is_set_on_the_repository_and_taken_back(team: Team, token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, err = team.run(**team.customised)
+    assert code == 0
+    command_ = f"gh api --method PUT repos/contoso/{team.name}/actions/oidc/customization/sub -F use_default=false "
+    assert f"not supplied, for want of a GitHub token: what contoso/{team.name}'s subjects are made of. {command_}" in err
+
+    monkeypatch.setenv("AML_GITHUB_TOKEN", token)
+    code, out, err = team.run(apply=True)
+    assert (code, err) == (0, "")
+    assert f"updated    subjects of contoso/{team.name}: of repo, context, job_workflow_ref" in out
+    assert out.index("created    credential") < out.index("updated    subjects"), "nobody is locked out in between"
+    assert "unchanged\n" in team.run(apply=True)[1]
+
+    assert team.run(**team.github, binding="flexible")[0] == 0
+    code, _, err = team.run(check=True)
+    assert code == 1
+    assert f"GitHub makes the subjects of contoso/{team.name} of repo, context, job_workflow_ref, and the plan of repo, context" in err
+    assert "-F use_default=true" in err
+    code, _, err = team.run(apply=True)
+    assert (code, err) == (0, "")
+    assert len(team.credentials("prod")) == BOUND
+
+    monkeypatch.setenv("AML_GITHUB_TOKEN", "nobody's")
+    assert team.run(check=True)[0] == -1
+
+
 def test_what_is_there_beside_the_plan_is_shown_then_taken_away_or_kept(team: Team) -> None:
     team.run(**team.github)
     assert team.run(apply=True)[0] == 0
@@ -270,7 +308,7 @@ def test_what_is_there_beside_the_plan_is_shown_then_taken_away_or_kept(team: Te
 
     # Apply takes away nothing that nobody reviewed.
     assert team.run(apply=True)[0] == 1
-    assert len(team.credentials("prod")) == 3
+    assert len(team.credentials("prod")) == BOUND + 1
 
     code, out, _ = team.run()
     assert code == 0
@@ -287,7 +325,7 @@ def test_what_is_there_beside_the_plan_is_shown_then_taken_away_or_kept(team: Te
     code, out, err = team.run(apply=True)
     assert (code, err) == (0, "")
     assert out.count("removed    ") == 2
-    assert len(team.credentials("prod")) == 2
+    assert len(team.credentials("prod")) == BOUND
     assert ("Contributor", f"rg-{team.name}-dev") not in team.roles("prod")
     assert len(team.application("prod")["passwordCredentials"]) == 1
     assert team.run()[0] == 0
@@ -357,7 +395,7 @@ def test_a_flexible_binding_names_the_catalogs_workflows_at_a_pattern_of_tags(pl
     assert expressions == [
         f"claims['sub'] eq 'repo:contoso/{planner.name}:environment:production' and claims['job_workflow_ref'] matches "
         f"'contoso/azureml-catalog/.github/workflows/{journey}.yml@refs/tags/v1.*'"
-        for journey in ("promote", "rollback")
+        for journey in access.JOURNEYS["prod"]
     ]
     assert [one["subject"] for one in planner.entry("dev")["credentials"]] == [f"repo:contoso/{planner.name}:environment:dev"]
     # Given once, the plan remembers it.
@@ -435,5 +473,5 @@ def test_killed_at_any_call_it_goes_on_where_it_was(team: Team, azure: Any) -> N
     for stage in ("dev", "prod"):
         found = team.graph("GET", f"/applications?$filter=displayName eq '{team.name}-{stage}-ci'")["value"]
         assert len(found) == 1
-        assert len(team.roles(stage)) == 4
-    assert len(team.credentials("prod")) == 3
+        assert len(team.roles(stage)) == (4 if stage == "dev" else 5)
+    assert len(team.credentials("prod")) == BOUND + 1
