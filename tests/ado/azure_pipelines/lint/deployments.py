@@ -131,7 +131,7 @@ def connection_by_variable(subject: Subject) -> Found:
     for _, _, step in subject.steps:
         for key, value in step.inputs.items():
             if _CONNECTION.match(key.lower()) and ("$(" in value or "$[" in value):
-                message = "a service connection is authorised before the run, when a variable has no value yet; use a parameter"
+                message = "connections are authorised before the run, and what the run sets is too late; use a parameter"
                 yield value.at, f"{key}: {value}: {message}"
     for name, item in subject.pipeline.repositories.items():
         endpoint = item.under("endpoint")

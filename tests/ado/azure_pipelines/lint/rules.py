@@ -133,7 +133,7 @@ RULES: list[Rule] = [
          f"{_L}/security/misc#logging-of-secrets", scripts.secret_on_command_line),
     Rule("secret-in-file", "error", "A secret in YAML is readable by whoever reads the repository, for ever.",
          f"{_L}/process/set-secret-variables", file=scripts.plain_secret),
-    Rule("connection-by-variable", "error", "Which connection a job may use is settled before variables have values.",
+    Rule("connection-by-variable", "error", "Whoever sets the variable chooses the identity, and what the run sets is too late.",
          f"{_L}/library/service-endpoints", deployments.connection_by_variable),
     Rule("environment-by-variable", "error", "Whoever sets the variable chooses which approvals apply.",
          f"{_L}/process/environments", deployments.environment_by_variable),
