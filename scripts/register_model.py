@@ -1,7 +1,7 @@
 """Register the model that a job made, with the digest of its files and where it came from.
 
 The files stay where the job wrote them and are only read through for their digest. A version with the same digest is used again;
-another model gets the next number.
+another model gets the next number. Where the workspace spec has `signing`, the model is signed in the OpenSSF's format for models.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from azure.core.exceptions import HttpResponseError
 
-from aml import azure, blobs, ci, command, digest, evidence, identity, jobs, registry, spec, workspace
+from aml import azure, blobs, ci, command, digest, evidence, identity, jobs, model_signature, registry, signing, spec, workspace
 from aml.command import Refusal
 
 # How run history names the types of outputs that hold models.
@@ -127,6 +127,9 @@ def register(project: Path, name: str, job_name: str, folder: Path) -> tuple[str
             },
         )
         ci.say(f"created  model {model}:{version} ({found}, {len(files)} files)")
+    if at.signing:
+        new = model_signature.keep(client, credential, model, version, files, signing.signer(at, credential))
+        ci.say(f"{'created' if new else 'unchanged'}  signature of model {model}:{version}")
     facts = {"model": model, "version": version, "digest": found, "files": files}
     evidence.write(
         folder,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, evidence, holds, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, holds, identity, model_signature, registry, spec, workspace
 from aml.command import Refusal
 from aml.registry import Registry
 
@@ -41,14 +42,22 @@ def share(project: Path, name: str, bundle_id: str, folder: Path) -> str:
     client = azure.management(at, credential)
     holds.refuse(at, client, credential, bundle.checked_id(bundle_id))
     document = bundle.from_workspace(client, credential, model, bundle_id)
-    if lines := bundle.unpinned(document) + bundle.in_workspace(client, credential, document):
+    signature = model_signature.in_workspace(client, credential, document["model"]) if at.signing else None
+
+    def signed(files: Mapping[str, str]) -> list[str]:
+        return model_signature.checked(at, signature, files)
+
+    if lines := bundle.unpinned(document) + bundle.in_workspace(client, credential, document, signed):
         raise Refusal("the workspace no longer holds what was sealed", "; ".join(lines), "register and seal anew, then share that bundle")
     found = registry.connect(at, credential)
     resource = client.get()
     copy(found, resource, "models", document["model"]["name"], document["model"]["version"])
     if wanted := document.get("environment"):
         copy(found, resource, "environments", wanted["name"], wanted["version"])
-    if lines := bundle.in_registry(found, document):
+    if signature is not None:
+        copy(found, resource, "data", *model_signature.asset(document["model"]["name"], document["model"]["version"]))
+        signature = model_signature.in_registry(found, document["model"])
+    if lines := bundle.in_registry(found, document, signed):
         raise Refusal(
             f"registry {found.name} has something else under these names",
             "; ".join(lines),

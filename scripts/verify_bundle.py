@@ -1,6 +1,7 @@
 """Check, right before it is deployed, that a bundle is what it says: its id, what is stored under its names, and the checkout.
 
-Every file of the model is read and hashed again, where it will be deployed from. One line for each mismatch; any of them ends the run,
+Every file of the model is read and hashed again, where it will be deployed from, and its signature checked where the workspace spec has
+`signing`. One line for each mismatch; any of them ends the run,
 and so does a hold on the bundle (hold_release).
 """
 
@@ -10,7 +11,7 @@ import argparse
 import time
 from pathlib import Path
 
-from aml import azure, bundle, ci, command, evidence, holds, identity, registry, spec, workspace
+from aml import azure, bundle, ci, command, evidence, holds, identity, model_signature, registry, spec, workspace
 from aml.command import Refusal
 
 
@@ -28,10 +29,12 @@ def verify(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
     if where == "registry":
         found = registry.connect(at, credential)
         document = bundle.from_registry(found, model, bundle_id)
-        lines = bundle.in_registry(found, document)
+        signature = model_signature.in_registry(found, document["model"]) if at.signing else None
+        lines = bundle.in_registry(found, document, lambda files: model_signature.checked(at, signature, files))
     else:
         document = bundle.from_workspace(client, credential, model, bundle_id)
-        lines = bundle.in_workspace(client, credential, document)
+        signature = model_signature.in_workspace(client, credential, document["model"]) if at.signing else None
+        lines = bundle.in_workspace(client, credential, document, lambda files: model_signature.checked(at, signature, files))
     lines += bundle.unpinned(document) + bundle.mismatches(document, project)
     for path in (".cloud/release.yml", release["deploy"]["endpoint"], release["deploy"]["deployment"], release["deploy"]["smoke"]):
         if path not in document["files"]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import re
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import rfc8785
 
@@ -29,6 +29,13 @@ FILE = "bundle.json"
 SCHEMA = Path(__file__).parents[2] / "schemas" / "bundle.schema.json"
 
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+Also: TypeAlias = Callable[[Mapping[str, str]], list[str]]
+
+
+def _nothing(files: Mapping[str, str]) -> list[str]:
+    return []
 
 
 def canonical(document: Mapping[str, Any]) -> bytes:
@@ -190,13 +197,16 @@ def unpinned(document: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def in_workspace(client: Client, credential: TokenCredential, document: Mapping[str, Any]) -> list[str]:
-    """How what a workspace holds differs from a bundle, read now: one line for each asset that is missing or has other content."""
+def in_workspace(client: Client, credential: TokenCredential, document: Mapping[str, Any], also: Also = _nothing) -> list[str]:
+    """How what a workspace holds differs from a bundle, read now: one line for each asset that is missing or has other content.
+
+    `also` says what else is wrong with the model's files, which are read but once.
+    """
     lines, model = [], document["model"]
     if found := client.find(f"models/{model['name']}/versions/{model['version']}"):
         datastore, path = blobs.place(found["properties"]["modelUri"])
         files = blobs.files(blobs.datastore(client, datastore, credential), path)
-        lines += _compared("model", model, digest.of_files(files), "the workspace")
+        lines += _compared("model", model, digest.of_files(files), "the workspace") + also(files)
     else:
         lines.append(f"model {model['name']}:{model['version']} is not in the workspace")
     if wanted := document.get("environment"):
@@ -207,12 +217,12 @@ def in_workspace(client: Client, credential: TokenCredential, document: Mapping[
     return lines
 
 
-def in_registry(found: Registry, document: Mapping[str, Any]) -> list[str]:
-    """How what a registry holds differs from a bundle, read now: one line for each asset that is missing or has other content."""
+def in_registry(found: Registry, document: Mapping[str, Any], also: Also = _nothing) -> list[str]:
+    """How what a registry holds differs from a bundle, read now; as `in_workspace`."""
     lines, model, where = [], document["model"], f"registry {found.name}"
     if there := registry.version_of(found, "models", model["name"], model["version"]):
         files = registry.files(found, "models", model["name"], model["version"], there["properties"]["modelUri"])
-        lines += _compared("model", model, digest.of_files(files), where)
+        lines += _compared("model", model, digest.of_files(files), where) + also(files)
     else:
         lines.append(f"model {model['name']}:{model['version']} is not in {where}")
     if wanted := document.get("environment"):

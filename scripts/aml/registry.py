@@ -69,9 +69,9 @@ def files(registry: Registry, kind: str, name: str, version: str, uri: str) -> d
     return blobs.files(blobs.signed(_open(registry, kind, name, version, uri)), blobs.path_in(uri))
 
 
-def read(registry: Registry, kind: str, name: str, version: str, uri: str) -> bytes:
-    """The bytes of an asset that is one small file."""
-    return blobs.read(blobs.signed(_open(registry, kind, name, version, uri)), blobs.path_in(uri))
+def read(registry: Registry, kind: str, name: str, version: str, uri: str, *, limit: int = 1 << 20) -> bytes:
+    """The bytes of an asset that is one small file, of at most `limit` bytes."""
+    return blobs.read(blobs.signed(_open(registry, kind, name, version, uri)), blobs.path_in(uri), limit=limit)
 
 
 def share(registry: Registry, workspace: dict[str, Any], kind: str, name: str, version: str) -> None:

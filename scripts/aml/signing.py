@@ -51,6 +51,12 @@ class Key:
     id: str
     public: EllipticCurvePublicKey
 
+    def pem(self) -> bytes:
+        """The key as PEM."""
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+        return bytes(self.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+
     def made(self, signature: bytes, message: bytes) -> bool:
         """Whether this key made the signature (ASN.1 DER) of the message."""
         from cryptography.exceptions import InvalidSignature

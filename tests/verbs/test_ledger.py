@@ -532,3 +532,35 @@ def test_hostile_text_forges_nothing_on_the_page() -> None:
     assert not any(part in page for part in ("<img", "](", "\n# Complete", "\x1b"))
     rows = [line for line in page.splitlines() if line.startswith(("| gate", "| smoke"))]
     assert [line.count("|") for line in rows] == [6, 6]
+
+
+# --- the model itself ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_model_is_signed_shared_with_its_signature_and_verified(signed: Any) -> None:
+    bundle_id = signed.bundle()
+    version = signed.run("register_model", job_name=signed.site.jobs[2.0])
+    assert f"unchanged  signature of model {signed.name}:1" in version.out
+    shared = signed.run("share_model", bundle_id=bundle_id)
+    assert f"created  data signature-{signed.name}:1 in registry mlr-verbs" in shared.out
+    assert not signed.run("verify_bundle", "prod", bundle_id=bundle_id).refusal
+    assert "created" not in signed.run("share_model", bundle_id=bundle_id).out
+
+    # Another key in prod's and dev's specs: what the old one signed does not count any more.
+    other = public(ec.generate_private_key(ec.SECP256R1()).public_key())
+    for name in ("dev", "prod"):
+        sign_with(signed, name, other)
+    refused = signed.run("verify_bundle", "prod", bundle_id=bundle_id)
+    assert "has 1 mismatch" in refused.refusal
+    assert "the model's signature does not count: it is signed by a key that is not trusted" in refused.err
+    assert "the model's signature does not count" in signed.run("share_model", bundle_id=bundle_id).refusal
+
+
+def test_a_model_that_was_never_signed_is_not_shared(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle_id = project.bundle()
+    monkeypatch.setattr(ledger, "CONTAINER", f"ledger-{project.name}")
+    for name in ("dev", "prod"):
+        sign_with(project, name, public(ec.generate_private_key(ec.SECP256R1()).public_key()))
+    for verb in ("share_model", "verify_bundle"):
+        done = project.run(verb, bundle_id=bundle_id)
+        assert "the model is not signed" in done.refusal + done.err
