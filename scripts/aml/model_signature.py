@@ -1,9 +1,10 @@
 """The model itself, signed: a signature in the OpenSSF's format for models (OMS), which anybody can verify with the model's files alone.
 
 Source of the form: https://github.com/ossf/model-signing-spec, version 1.0. A Sigstore bundle holds a DSSE envelope, whose statement
-names every file of the model with its digest. The project's own tool verifies it: `model_signing verify key --signature model.sig
---public_key <pem> <folder>`, with `--no-ignore-git-paths` for a model that has files such as .gitattributes. It is written here and not by that tool, because the tool needs the model's files on disk and a private key
-beside them, where a workspace has digests, read through once, and a key in a vault that only signs.
+names every file of the model with its digest. The format's own tool verifies it: `model_signing verify key --signature model.sig
+--public_key <pem> <folder>`, with `--no-ignore-git-paths` for a model that has files such as .gitattributes. It is written here and not
+by that tool, because the tool needs the model's files on disk and a private key beside them, where a workspace has digests, read through
+once, and a key in a vault that only signs.
 
 It is kept as a data asset under the version of the model that it is of, and shared with it.
 """
