@@ -18,11 +18,10 @@ SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
 TEMPLATES = ROOT / ".ado" / "stages"
-JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback"]
+JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback", "audit"]
 # Verbs that no journey runs, and who runs them when.
 TOOLS = {
     "check_identity": "by hand, or as a step after a sign-in that failed",
-    "check_gates": "in a job before the one that names the environment",
     "plan_gates": "by a platform team, or by anybody whose token reads the environments",
     "apply_gates": "by a platform team, whose token may change the environments",
     "plan_identity": "by a platform team, which may do what no principal of a pipeline may",

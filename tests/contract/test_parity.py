@@ -76,6 +76,8 @@ MEANT = [
     Meant("env", "AZURE_CLIENT_SECRET", None, "$(AZURE_CLIENT_SECRET)", "a connection may have a secret, which only a step that asks gets"),
     Meant("exclusive", "train", False, True, "a lock on the environment cancels a stage that does not ask to queue"),
     Meant("exclusive", "share", False, True, "as for train"),
+    Meant("exclusive", "audit", False, True, "as for train"),
+    Meant("env", "AML_GITHUB_TOKEN", "${{ github.token }}", None, "GitHub's own token, for its own API"),
 ]  # fmt: skip
 
 

@@ -206,7 +206,7 @@ def test_evidence_is_kept_whatever_happened_and_under_one_name_an_attempt() -> N
 
 
 def test_no_two_stages_and_no_two_jobs_have_one_name() -> None:
-    """release has all of them in one pipeline but rollback, which a caller may add."""
+    """release has all of them in one pipeline but rollback and audit, which a caller may add."""
     stages, names = [str(job.stage["stage"]) for job in JOBS], [job.name for job in JOBS]
     assert len(stages) == len(set(stages))
     assert len(names) == len(set(names))

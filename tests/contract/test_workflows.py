@@ -158,7 +158,9 @@ def test_only_a_job_of_an_environment_signs_in(name: str, job: dict[str, Any]) -
     signs_in = job["permissions"].get("id-token") == "write"
     assert signs_in == ("environment" in job)
     assert signs_in == (verbs_of(job) != ["validate_project"])
-    assert set(job["permissions"]) <= {"contents", "id-token"}
+    shows = {"security-events"} if "audit_access" in verbs_of(job) else set()
+    reads = {"actions"} if "check_gates" in verbs_of(job) else set()
+    assert set(job["permissions"]) == {"contents", *(["id-token"] if signs_in else []), *shows, *reads}
     assert job["permissions"]["contents"] == "read"
 
 
@@ -191,6 +193,10 @@ def test_a_verb_gets_the_variables_it_knows_and_needs(name: str, job: dict[str, 
             continue
         flags = {f"AML_{flag.option_strings[0][2:].replace('-', '_').upper()}": flag for flag in _docs.verb(match[1]).flags}
         own, shared = set(step.get("env", {})), set(job["env"])
+        if "AML_GITHUB_TOKEN" in own:  # a flag would show it to every process of the runner
+            assert step["env"]["AML_GITHUB_TOKEN"] == "${{ github.token }}"
+            assert "GitHub" in (ROOT / "scripts" / f"{match[1]}.py").read_text(encoding="utf-8")
+            own -= {"AML_GITHUB_TOKEN"}
         assert own <= set(flags), f"{match[1]} knows no {own - set(flags)}"
         assert shared - {"AML_WORKSPACE"} <= set(flags), f"{match[1]} knows no {shared - set(flags)}"
         assert {variable for variable, flag in flags.items() if flag.required} <= own | shared, match[1]

@@ -126,7 +126,7 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
 def test_production_is_for_the_catalogs_own_templates_at_the_tag_of_the_callers(followed: Followed) -> None:
     (required,) = [one for one in followed.sent("checks/configurations") if one["type"]["name"] == "ExtendsCheck"]
     wanted = []
-    for name in ("release", "rollback"):
+    for name in ("release", "rollback", "audit"):
         (catalog,) = CALLERS[name]["resources"]["repositories"]
         template, _, alias = CALLERS[name]["extends"]["template"].partition("@")
         assert alias == catalog["repository"]

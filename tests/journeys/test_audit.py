@@ -1,0 +1,107 @@
+"""The audit journey: by production's own principal, on both systems."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import _act
+from _provision import AZURE_DEVOPS, REGISTRY_GROUP, REPOSITORY
+from aml import access, workspace
+
+if TYPE_CHECKING:
+    from tests.journeys.conftest import World
+
+OWNER = "8e3af657-a8ff-443c-a75c-2fe8c4bcb635"
+HELD = "providers/Microsoft.Authorization/roleAssignments"
+
+
+def plan(world: World) -> str:
+    """The identity plan of what a world is provisioned with; the administrator's own role is kept."""
+    specs = [workspace.load(world.place / "example", name) for name in ("dev", "prod")]
+    subscription = f"/subscriptions/{specs[1].subscription_id}"
+    trust = {"repository": REPOSITORY, "repository_ids": "", "catalog": "", "tags": "", "binding": "none", **AZURE_DEVOPS}
+    held = world.emulator.arm("GET", f"{subscription}/{HELD}", version="2022-04-01")["value"]
+    admins = [one["id"] for one in held if one["properties"]["roleDefinitionId"].endswith(OWNER)]
+    kept = [{"id": id, "what": "Owner", "why": "it is the landing zone's"} for id in admins]
+    entries = []
+    for at in specs:
+        found = world.emulator.arm("GET", at.arm_id)
+        registry = f"{subscription}/resourceGroups/{REGISTRY_GROUP}/providers/Microsoft.MachineLearningServices/registries"
+        scopes = {"subscription": subscription, "workspace": at.arm_id, "storage": found["properties"]["storageAccount"]}
+        entries.append(access.planned(at, trust, {**scopes, "registry": f"{registry}/{at.registry_name}"}, kept))
+    return json.dumps({"version": 1, "trust": trust, "roles": access.custom_roles(specs), "workspaces": entries})
+
+
+@pytest.fixture
+def without_keys(world: World) -> Iterator[None]:
+    """Production's storage without its keys."""
+    account = world.emulator.arm("GET", workspace.load(world.place / "example", "prod").arm_id)["properties"]["storageAccount"]
+    world.emulator.arm("PATCH", account, {"properties": {"allowSharedKeyAccess": False}})
+    yield
+    world.emulator.arm("PATCH", account, {"properties": {"allowSharedKeyAccess": True}})
+
+
+def audit(world: World) -> _act.Run:
+    """Run the example's audit with its plan; on GitHub the commit is known there, and a token is."""
+    world.commit((), {".cloud/identity.json": plan(world)})
+    head = ["git", "-C", str(world.place / "project"), "rev-parse", "HEAD"]
+    sha = subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
+    author = {"login": "kim", "name": "Kim", "email": "kim@contoso.com", "date": "2026-11-01T10:00:00Z"}
+    repository = {"full_name": REPOSITORY, "private": False, "collaborators": {"kim": "admin"}}
+    repository["commits"] = [{"sha": sha, "message": "Audit", "branch": "main", "author": author}]
+    organization = {"login": "contoso", "plan": "enterprise"}
+    world.emulator.ask("POST", "/github", {"organizations": [organization], "users": ["kim"], "repositories": [repository]})
+    world.emulator.env["GH_TOKEN"] = world.emulator.ask("POST", "/github/tokens", {"login": "kim"})["token"]  # act gives a job none
+    try:
+        return world.engine("audit", "workflow_dispatch", {}, lambda event: None)
+    finally:
+        del world.emulator.env["GH_TOKEN"]
+
+
+def findings(world: World, run: _act.Run) -> dict[str, Any]:
+    """The one statement of an audit."""
+    (made,) = world.evidence(run).values()
+    found: dict[str, Any] = made["predicate"]
+    return found
+
+
+@pytest.mark.usefixtures("without_keys")
+def test_a_person_in_production_fails_the_audit_until_they_are_out(world: World) -> None:
+    at = workspace.load(world.place / "example", "prod")
+    body = {
+        "userPrincipalName": f"{uuid.uuid4().hex[:8]}@contoso.onmicrosoft.com",
+        "displayName": "Kim",
+        "passwordProfile": {"password": "long enough"},
+    }
+    headers = {"Authorization": f"Bearer {world.emulator.admin.token('https://graph.microsoft.com/.default')}"}
+    kim = world.emulator.admin.session.post("https://graph.microsoft.com/v1.0/users", json=body, headers=headers, timeout=60).json()["id"]
+    held = f"{at.arm_id}/{HELD}/{uuid.uuid4()}"
+    role = "/providers/Microsoft.Authorization/roleDefinitions/b24988ac-6180-42a0-ab88-20f7382dd24c"
+    properties = {"roleDefinitionId": f"/subscriptions/{at.subscription_id}{role}", "principalId": kim}
+    world.emulator.arm("PUT", held, {"properties": properties}, "2022-04-01")
+    run = audit(world)
+    world.emulator.arm("DELETE", held, version="2022-04-01")
+    job, step, errors = world.stop(run)
+    assert (job, step) == ("audit", "Audit access")
+    assert len(errors) == 2
+    assert "person-write: " in errors[0]
+    assert body["userPrincipalName"] in errors[0]
+    assert f"Fix: az role assignment delete --ids {held}" in errors[0]
+    assert findings(world, run)["verdict"] == run.outputs["audit_verdict"] == "failed"
+    # Where the SARIF tab of Azure DevOps looks; GitHub was given it by its API, and keeps it with the evidence.
+    folder = "CodeAnalysisLogs" if (run.artifacts / "CodeAnalysisLogs").exists() else "evidence-*/sarif"
+    (shown,) = run.artifacts.glob(f"{folder}/*.sarif")
+    assert "person-write" in shown.read_text(encoding="utf-8")
+    said = "\n".join(run.jobs[job].step(step).lines)
+    assert ("code-scanning tab" in said) == (folder != "CodeAnalysisLogs")
+
+    run = audit(world)
+    assert run.results == {"audit": "success"}, run.jobs
+    assert findings(world, run)["verdict"] == run.outputs["audit_verdict"] == "passed"
+    assert not [one for one in findings(world, run)["findings"] if not one["passed"]]
