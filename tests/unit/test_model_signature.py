@@ -39,9 +39,8 @@ SIGNED = model_signature.made("delay", FILES, OURS)
 def test_it_has_the_form_that_the_projects_own_tool_writes() -> None:
     # model.sig was made by model-signing 1.1.1 of a.txt ("a") and sub/b.bin ("b"), and ours is held against it, key by key.
     theirs = json.loads((CORPUS / "model.sig").read_text())
-    files = {name: digest.of_bytes(content) for name, content in {"a.txt": b"a
-", "sub/b.bin": b"b
-"}.items()}
+    contents = {"a.txt": b"a\n", "sub/b.bin": b"b\n"}
+    files = {name: digest.of_bytes(content) for name, content in contents.items()}
     assert model_signature.problems((CORPUS / "model.sig").read_bytes(), files, [signing.key((CORPUS / "public.pem").read_text())]) == []
     ours = json.loads(model_signature.made("model", files, OURS))
     assert ours["mediaType"] == theirs["mediaType"]
