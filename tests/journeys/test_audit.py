@@ -48,20 +48,15 @@ def without_keys(world: World) -> Iterator[None]:
 
 
 def audit(world: World) -> _act.Run:
-    """Run the example's audit with its plan; on GitHub the commit is known there, and a token is."""
+    """Run the example's audit with its plan, as one more commit, which GitHub's code scanning has to know."""
     world.commit((), {".cloud/identity.json": plan(world)})
     head = ["git", "-C", str(world.place / "project"), "rev-parse", "HEAD"]
     sha = subprocess.run(head, check=True, capture_output=True, text=True).stdout.strip()
-    author = {"login": "kim", "name": "Kim", "email": "kim@contoso.com", "date": "2026-11-01T10:00:00Z"}
-    repository = {"full_name": REPOSITORY, "private": False, "collaborators": {"kim": "admin"}}
-    repository["commits"] = [{"sha": sha, "message": "Audit", "branch": "main", "author": author}]
-    organization = {"login": "contoso", "plan": "enterprise"}
-    world.emulator.ask("POST", "/github", {"organizations": [organization], "users": ["kim"], "repositories": [repository]})
-    world.emulator.env["GH_TOKEN"] = world.emulator.ask("POST", "/github/tokens", {"login": "kim"})["token"]  # act gives a job none
-    try:
-        return world.engine("audit", "workflow_dispatch", {}, lambda event: None)
-    finally:
-        del world.emulator.env["GH_TOKEN"]
+    author = {"login": "kim-doe", "name": "Kim", "email": "kim@contoso.com", "date": "2026-11-01T10:00:00Z"}
+    commit = {"sha": sha, "message": "Audit", "branch": "main", "author": author}
+    repository = {"full_name": REPOSITORY, "code_scanning": True, "commits": [commit]}
+    world.emulator.ask("POST", "/github", {"repositories": [repository]})
+    return world.engine("audit", "workflow_dispatch", {}, lambda event: None)
 
 
 def findings(world: World, run: _act.Run) -> dict[str, Any]:
