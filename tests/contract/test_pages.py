@@ -115,6 +115,26 @@ def test_the_roles_are_the_same_on_every_page() -> None:
             assert role in words or (role == _provision.QUOTA_READER and "locations/vmsizes/read" in words), (page, role)
 
 
+def test_what_the_page_says_of_a_release_is_so() -> None:
+    page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
+    stages = list(_docs.stage_jobs("release"))
+    (count, told) = re.findall(r"The run has (\w+) stages\.(.+?)\n\n", page, re.DOTALL)[0]
+    assert count == ["no", "one", "two", "three", "four", "five", "six"][len(stages)]
+    assert [name.lower() for name in re.findall(r"\*([A-Z]\w+)\*", told)[: len(stages)]] == stages
+    defaults = {one["name"]: str(one["default"]) for one in _docs.template("release")["parameters"]}
+    assert f"(`{defaults['runner']}`)" in page
+    assert f"`evidence-train-{defaults['dev_workspace']}-1-1`" in page
+
+
+def test_the_options_that_the_linters_page_names_are_its_options() -> None:
+    page = (ROOT / "tests" / "ado" / "README.md").read_text(encoding="utf-8")
+    tool = [sys.executable, str(ROOT / "tests" / "ado" / "azure_pipelines")]
+    told = "".join(subprocess.run([*tool, name, "--help"], capture_output=True, text=True, check=True).stdout for name in ("lint", "run"))
+    named = set(re.findall(r"(?<![\w-])--[a-z]+\b", page))
+    assert {"--repository", "--task", "--service", "--format"} <= named
+    assert named <= set(re.findall(r"(?<![\w-])--[a-z]+\b", told))
+
+
 def test_our_own_messages_in_the_table_of_troubles_are_ours() -> None:
     page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
     ours = (ROOT / "scripts" / "aml" / "identity.py").read_text(encoding="utf-8")

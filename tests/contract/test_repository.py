@@ -78,13 +78,21 @@ def test_the_lock_of_azurite_names_no_address() -> None:
         assert one["integrity"].startswith("sha512-"), name
 
 
+def anchors(page: Path) -> set[str]:
+    """What GitHub calls the headings of a page in a link: in small letters, without punctuation, with hyphens."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_in_markdown_lead_somewhere() -> None:
     broken = []
     for path in tracked():
         if path.suffix != ".md":
             continue
         for target in re.findall(r"\[[^\]]*\]\(([^)\s]+)\)", text_of(path)):
-            if not re.match(r"[a-z]+:|#", target) and not (path.parent / target.split("#")[0]).exists():
+            file, _, heading = target.partition("#")
+            page = path.parent / file if file else path
+            if not re.match(r"[a-z]+:", target) and not (page.exists() and (not heading or heading in anchors(page))):
                 broken.append(f"{path.relative_to(ROOT)}: {target}")
     assert broken == []
 

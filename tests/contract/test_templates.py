@@ -179,6 +179,9 @@ def test_setup_checks_out_by_path_and_names_the_connection_once() -> None:
     for step in (first, second):
         assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (True, 1, False)
     assert python["task"] == "UsePythonVersion@0"
+    twin = load(ROOT / ".github" / "actions" / "setup" / "action.yml")["inputs"]["python_version"]
+    ours = parameters(STEPS["setup"])["python_version"]
+    assert (ours["default"], ours["displayName"]) == (twin["default"], twin["description"])
     assert plain == {"${{ if eq(parameters.service_connection, '') }}": [{"bash": SETUP, "displayName": "Set up"}]}
     (task,) = connected["${{ else }}"]
     assert task["task"] == "AzureCLI@2"
