@@ -4,6 +4,7 @@ What act lacks is made up for in copies, never in the originals:
 - `$/` is act's stumbling block; a copy of the catalog names itself in full, and act finds it by --local-repository;
 - JavaScript actions get small stand-ins (tests/journeys/stand_ins);
 - a job that has `id-token: write` gets the request URL of an OIDC token for its environment, and no other job does;
+- a job whose step asks for `github.token` gets one that the emulated GitHub knows, with the permissions that the job has;
 - a job that act would leave out in silence, for a label it does not know, is an error;
 - cancelling is done as GitHub does it: SIGINT to the first process of each step and no other, SIGTERM after 7.5 s, and 2.5 s later,
   or once that process has ended, SIGKILL to all that it started.
@@ -29,6 +30,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
+
+from emulator.github.accounts import engine_token
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = ROOT / "tests" / "journeys" / "stand_ins"
@@ -134,6 +137,10 @@ def _rewrite(job: dict[str, Any], workflow: str) -> None:
     for node in (job, *job.get("steps", [])):
         if str(node.get("uses", "")).startswith("$/"):
             node["uses"] = f"{CATALOG}/{node['uses'][2:]}@v0"
+    for step in job.get("steps", []):
+        for name, value in (step.get("env") or {}).items():
+            if value == "${{ github.token }}":
+                step["env"][name] = engine_token(REPOSITORY, job.get("permissions") or {})
     if "steps" in job and (job.get("permissions") or {}).get("id-token") == "write":
         claims = {
             "api-version": "2.0",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from aml import roles
+from aml import gates, roles
 from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, held
 from aml.audit import GRAPH
 from emulator import cli
@@ -25,7 +28,8 @@ AUDIT_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a2"
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     """Workspaces, compute, the registry, and for each workspace one identity with its service connection; whatever exists stays as it is.
 
-    The identity trusts the workspace's environment on GitHub and its service connection on Azure DevOps.
+    The identity trusts the workspace's environment on GitHub and its service connection on Azure DevOps. Both systems get the environments
+    that the project's gates name, protected as written.
     """
     specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "workspaces").glob("*.yml"))]
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
@@ -59,6 +63,47 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
             "graph": [*GRAPH] if spec["stage"] == "prod" else [],  # what an audit asks of the directory
         }
         cli.request(home, "POST", "/identities", body)
+    if (project / gates.FILE).exists():
+        environments(home, project, admin)
+
+
+def environments(home: Path, project: Path, admin: Administrator) -> None:
+    """The project's place on GitHub and on Azure DevOps with those who approve, and its environments, protected as its gates say."""
+    owner, people = "platform-admin", ["rea-lee", "kim-doe"]
+    team = yaml.safe_load((project / gates.FILE).read_text(encoding="utf-8"))["gates"][0]["reviewers"]["teams"][0]
+    organization = {
+        "login": REPOSITORY.partition("/")[0],
+        "owners": [owner],
+        "members": people,
+        "teams": [{"slug": team, "members": people}],
+    }
+    # An internal repository is one of GitHub Enterprise, where environments are enforced.
+    repository = {"full_name": REPOSITORY, "visibility": "internal", "teams": {team: "pull"}}
+    cli.request(home, "POST", "/github", {"organizations": [organization], "repositories": [repository]})
+    github = cli.request(home, "POST", "/github/tokens", {"login": owner})["token"]
+    groups = [f"[{AZURE_DEVOPS['project']}]\\{name}" for name in (team, "Project Administrators")]
+    admin.azure_devops("identities", **AZURE_DEVOPS, names=[owner, *groups])
+    azure_devops = admin.azure_devops("tokens", user=owner)["token"]
+    with ThreadPoolExecutor() as pool:
+        done = [
+            pool.submit(_apply_gates, home, project, "AML_REPOSITORY", REPOSITORY, "GH_TOKEN", github),
+            pool.submit(
+                _apply_gates, home, project, "AML_AZURE_DEVOPS", "https://dev.azure.com/{organization}/{project}".format(**AZURE_DEVOPS),
+                "AZURE_DEVOPS_EXT_PAT", azure_devops,
+            ),
+        ]  # fmt: skip
+    for one in done:
+        one.result()
+
+
+def _apply_gates(home: Path, project: Path, place: str, name: str, variable: str, token: str) -> None:
+    """As a platform team does it: the verb, on a machine of their own, with a token of theirs."""
+    verb = [sys.executable, str(Path(__file__).with_name("apply_gates.py")), f"--project={project}"]
+    mine = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "SYSTEM_", "AML_"))}
+    env = {**mine, **cli.environment(home), place: name, variable: token}
+    done = subprocess.run(verb, env=env, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise cli.Problem(f"apply_gates: {done.stdout}{done.stderr}")
 
 
 def quota_reader(admin: Administrator, subscription: str) -> None:

@@ -152,12 +152,9 @@ class AzureDevOps:
         id, title = self._connection(name), f"service connection {name}"
         if id is None:
             return Finding(title, False, "there is no such service connection, or it can't be seen", "make it, or correct gates.yml")
-        branches, tags = _allowed(gate, self._checks("endpoint", id))
-        wanted = _refs(gate)
-        found = None if branches is None else {_HEADS + one for one in branches} | {_TAGS + one for one in tags or ()}
-        passed = found is not None and found == set(wanted)
-        says = f"expected {', '.join(wanted)}, found {'any branch' if found is None else ', '.join(sorted(found))}"
-        return Finding(title, passed, says, "" if passed else "have a platform team run apply_gates")
+        found, wanted = _control(gate, self._checks("endpoint", id)), _refs(gate)
+        says = f"expected {', '.join(wanted)}, found {'any branch' if found is None else ', '.join(found)}"
+        return Finding(title, found == wanted, says, "" if found == wanted else "have a platform team run apply_gates")
 
     # --- what to do ---
 
@@ -265,21 +262,27 @@ def _approves(check: Document | None) -> Document:
 
 
 def _refs(gate: Gate) -> list[str]:
-    return sorted([_HEADS + one for one in gate["branches"]] + [_TAGS + one for one in gate["tags"]])
+    """What branch control must allow; it looks at every repository of a run, the catalog's among them."""
+    return sorted({_HEADS + one for one in gate["branches"]} | {_TAGS + one for one in (*gate["tags"], *gate["catalog_tags"])})
 
 
 def _split(inputs: Document) -> list[str]:
     return sorted(filter(None, (one.strip() for one in str(inputs.get("allowedBranches", "")).split(","))))
 
 
-def _allowed(gate: Gate, checks: list[Document]) -> tuple[frozenset[str] | None, frozenset[str] | None]:
-    """Which branches and tags may use a resource; of several controls the one that is written, else the first. None: any."""
+def _control(gate: Gate, checks: list[Document]) -> list[str] | None:
+    """The refs that may use a resource: of several controls the one that is written, else the first. None: any."""
     found = [_split(_settings(one).get("inputs") or {}) for one in checks if _is_branch_control(one) and not one.get("isDisabled")]
-    if not found:
+    return next((one for one in found if one == _refs(gate)), found[0]) if found else None
+
+
+def _allowed(gate: Gate, checks: list[Document]) -> tuple[frozenset[str] | None, frozenset[str] | None]:
+    """The project's branches and tags that may use a resource; None: any."""
+    found = _control(gate, checks)
+    if found is None:
         return None, None
-    best = next((one for one in found if one == _refs(gate)), found[0])
-    tags = frozenset(one.removeprefix(_TAGS) for one in best if one.startswith(_TAGS))
-    return frozenset(one.removeprefix(_HEADS) for one in best if not one.startswith(_TAGS)), tags
+    tags = {one.removeprefix(_TAGS) for one in found if one.startswith(_TAGS)} - ({*gate["catalog_tags"]} - {*gate["tags"]})
+    return frozenset(one.removeprefix(_HEADS) for one in found if not one.startswith(_TAGS)), frozenset(tags)
 
 
 def _said(gate: Gate) -> str:

@@ -575,11 +575,22 @@ def test_the_service_connection_must_allow_the_same_branches(azure_devops: Azure
     azure_devops.apply()
     azure_devops.write(service_connection="azureml-production")
     name = "service connection azureml-production"
-    assert azure_devops.failed() == {name: "expected refs/heads/main, refs/tags/v*, found any branch"}
+    assert azure_devops.failed() == {name: "expected refs/heads/main, refs/tags/v*, refs/tags/v0, found any branch"}
     azure_devops.apply()
     assert azure_devops.failed() == {}
     azure_devops.write(service_connection="nobody")
     assert azure_devops.failed() == {"service connection nobody": "there is no such service connection, or it can't be seen"}
+
+
+def test_branch_control_lets_the_catalog_in_and_the_project_s_tag_of_that_name_counts(azure_devops: AzureDevOps) -> None:
+    azure_devops.write(tags=[])
+    azure_devops.apply()
+    assert azure_devops.checks()[1]["settings"]["inputs"]["allowedBranches"] == "refs/heads/main, refs/tags/v0"
+    assert azure_devops.failed() == {}
+    azure_devops.write(tags=[], catalog_tags=["v1"])
+    assert azure_devops.failed() == {"tags": "expected none, found v0"}
+    azure_devops.apply()
+    assert azure_devops.checks()[1]["settings"]["inputs"]["allowedBranches"] == "refs/heads/main, refs/tags/v1"
 
 
 def test_a_person_who_is_called_like_the_team_is_not_the_team(azure_devops: AzureDevOps) -> None:
@@ -597,7 +608,7 @@ def test_a_person_who_is_called_like_the_team_is_not_the_team(azure_devops: Azur
         def get(self, path: str, **query: str) -> Any:
             return {"value": next(rows for part, rows in answers.items() if part in path)}
 
-    asked: Any = {**gate, "administrators": [], "admin_bypass": False}
+    asked: Any = {**gate, "administrators": [], "admin_bypass": False, "catalog_tags": ["v0"]}
     protection = azure_devops_gates.AzureDevOps(Client()).protection(asked)  # type: ignore[arg-type]
     assert protection is not None
     assert protection.teams == frozenset()
