@@ -56,7 +56,7 @@ def about_release(at: Workspace, gate: Gate, bundle_id: str, statements: Path, n
         credential = identity.sign_in(at, writes=False)
         document = bundle.from_workspace(azure.management(at, credential), credential, release["model"]["name"], bundle_id)
         digests = {bundle_id.removeprefix("sha256:"), document["job"]["content_key"].removeprefix("sha256:")}
-        found += gates.proven(gate, gates.statements(statements), digests, now)
+        found += gates.proven(gate, gates.statements(statements, at.project), digests, now)
     return found
 
 

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol
 
-from aml import calendar, ci, evidence, spec
+from aml import calendar, ci, signing, spec, workspace
 from aml.command import Refusal
 
 FILE = ".cloud/gates.yml"
@@ -124,9 +124,12 @@ def compare(gate: Gate, found: Protection) -> list[Finding]:
     def finding(name: str, passed: bool, expected: str, seen: str) -> Finding:
         return Finding(name, passed, f"expected {expected}, found {seen}", "" if passed else again)
 
-    def same(name: str, written: Sequence[str], there: frozenset[str] | None) -> Finding:
-        passed = there is not None and _low(written) == _low(there)
-        return finding(name, passed, _list(written), "any" if there is None else _list(there))
+    def same(name: str, written: Sequence[str], there: frozenset[str]) -> Finding:
+        return finding(name, _low(written) == _low(there), _list(written), _list(there))
+
+    def refs(name: str, written: Sequence[str], there: frozenset[str] | None) -> Finding:
+        # Branches and tags have case: Main is another branch than main.
+        return finding(name, there == frozenset(written), _list(written), "any" if there is None else _list(there))
 
     rest = found.bypassers and not gate["admin_bypass"]
     return [
@@ -141,8 +144,8 @@ def compare(gate: Gate, found: Protection) -> list[Finding]:
             "admin bypass", gate["admin_bypass"] or not (found.admin_bypass or rest), "on or off" if gate["admin_bypass"] else "off",
             f"that these may bypass it: {_list(found.bypassers)}" if rest else "on" if found.admin_bypass else "off",
         ),
-        same("branches", gate["branches"], found.branches),
-        same("tags", gate["tags"], found.tags),
+        refs("branches", gate["branches"], found.branches),
+        refs("tags", gate["tags"], found.tags),
         finding("wait", found.wait_minutes >= gate["wait_minutes"], f"at least {gate['wait_minutes']} min", f"{found.wait_minutes} min"),
     ]  # fmt: skip
 
@@ -169,36 +172,42 @@ def ticketed(gate: Gate, ticket: str, message: str) -> Iterator[Finding]:
 def proven(gate: Gate, statements: Sequence[Mapping[str, Any]], digests: set[str], now: datetime) -> Iterator[Finding]:
     """Whether each piece of evidence is there for one of the digests (the bundle's, its job's), passed, and young enough.
 
-    Who made a statement is not looked at here.
+    Of several the last one counts: what passed once and failed since has failed. Who made a statement is not looked at here.
     """
     for rule in gate["evidence"]:
         name = f"evidence: {rule['verb']} in {rule['workspace']}"
-        ages = [
-            now - _time(one["predicate"]["finished"])
+        found = [
+            (now - _time(one["predicate"]["finished"]), one["predicate"]["verdict"] == "passed")
             for one in statements
             if (one["predicate"]["verb"], one["predicate"]["workspace"]) == (rule["verb"], rule["workspace"])
             and digests & {subject["digest"].get("sha256") for subject in one["subject"]}
-            and one["predicate"]["verdict"] == "passed"
         ]
-        youngest = min((age for age in ages if age > -CLOCKS_APART), default=None)
+        # Of two of the same second the one that failed counts.
+        age, good = min((one for one in found if one[0] > -CLOCKS_APART), default=(None, False))
         limit = rule.get("max_age_hours")
-        passed = youngest is not None and (limit is None or youngest <= timedelta(hours=limit))
-        seen = "none that passed" if youngest is None else f"one of {_hours(youngest)} ago"
+        passed = age is not None and good and (limit is None or age <= timedelta(hours=limit))
+        seen = "none" if age is None else f"one of {_hours(age)} ago{'' if good else ' that failed'}"
         expected = "a statement" if limit is None else f"a statement of the last {limit:g} h"
         fix = f"run {rule['verb']} again in {rule['workspace']}"
         yield Finding(name, passed, f"expected {expected}, found {seen}", "" if passed else fix)
 
 
-def statements(folder: Path) -> list[dict[str, Any]]:
-    """The statements in a folder and those below it; what is none is left out."""
+def statements(folder: Path, project: Path) -> list[dict[str, Any]]:
+    """The statements in a folder and those below it; what is none, or can't be relied on, is left out.
+
+    Of a workspace whose spec pins signing keys only what one of them signed counts; of production nothing else ever does.
+    """
     found = []
+    open_ = {name for name in workspace.names(project) if not (at := workspace.load(project, name)).signing and at.stage != "prod"}
     for path in sorted(folder.rglob("*.json")):
         try:
-            made = json.loads(path.read_bytes())
-        except ValueError:
+            data = path.read_bytes()
+            if path.name.endswith(".dsse.json"):
+                found.append(signing.verified(json.loads(data), project))
+            elif (made := signing.statement(data))["predicate"]["workspace"] in open_:
+                found.append(made)
+        except (OSError, ValueError, RecursionError, Refusal):
             continue
-        if isinstance(made, dict) and made.get("_type") == evidence.STATEMENT and made.get("predicateType") == evidence.PREDICATE:
-            found.append(made)
     return found
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from aml import evidence, gates
+from aml import evidence, gates, signing
+from aml.gates import Protection
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 BUNDLE, JOB = "b" * 64, "c" * 64
@@ -59,13 +65,72 @@ def test_evidence_that_is_not(statements: list[dict[str, Any]]) -> None:
     assert finding.fix == "run smoke_test again in dev"
 
 
+def test_the_last_statement_counts_not_the_best() -> None:
+    gate = {"evidence": [{"verb": "smoke_test", "workspace": "dev"}]}
+    passed, failed = statement("2026-11-20T10:00:00Z"), statement("2026-11-20T11:00:00Z", verdict="failed")
+    [finding] = gates.proven(gate, [passed, failed], {BUNDLE}, NOW)
+    assert (finding.passed, finding.says) == (False, "expected a statement, found one of 1.0 h ago that failed")
+    [finding] = gates.proven(gate, [failed, statement("2026-11-20T11:30:00Z")], {BUNDLE}, NOW)
+    assert finding.passed
+    [finding] = gates.proven(gate, [statement("2026-11-20T11:00:00Z"), failed], {BUNDLE}, NOW)
+    assert not finding.passed, "of the same second"
+
+
+def specs(project: Path, **trusted: str) -> Path:
+    """A project with dev and prod, each with the public key that it trusts, if it has one."""
+    (project / ".cloud" / "workspaces").mkdir(parents=True)
+    for number, name in enumerate(("dev", "prod")):
+        ids = dict.fromkeys(("tenant_id", "subscription_id", "client_id"), f"00000000-0000-4000-8000-00000000000{number}")
+        spec = {"stage": name, "resource_group": "rg", "workspace_name": f"mlw-{name}", **ids}
+        keys = {"signing": {"trusted": [trusted[name]]}} if name in trusted else {}
+        (project / ".cloud" / "workspaces" / f"{name}.yml").write_text(json.dumps({**spec, **keys}))
+    return project
+
+
 def test_statements_are_found_among_other_files(tmp_path: Path) -> None:
-    (tmp_path / "below").mkdir()
-    (tmp_path / "below" / "one.json").write_text(json.dumps(statement()))
+    project = specs(tmp_path / "project")
+    folder = tmp_path / "evidence"
+    (folder / "below").mkdir(parents=True)
+    (folder / "below" / "one.json").write_text(json.dumps(statement()))
+    half = {"_type": evidence.STATEMENT, "predicateType": evidence.PREDICATE}
     for name, text in {"two.json": "[]", "three.json": "{", "four.json": '{"_type": "else"}', "five.txt": "{}"}.items():
-        (tmp_path / name).write_text(text)
-    assert gates.statements(tmp_path) == [statement()]
-    assert gates.statements(tmp_path / "nothing") == []
+        (folder / name).write_text(text)
+    (folder / "six.json").write_text(json.dumps(half))
+    (folder / "seven.json").write_text(json.dumps(statement(workspace="prod")))  # of production nothing counts unsigned
+    assert gates.statements(folder, project) == [statement()]
+    assert gates.statements(folder / "nothing", project) == []
+
+
+def test_where_keys_are_pinned_only_what_is_signed_counts(tmp_path: Path) -> None:
+    private = ec.generate_private_key(ec.SECP256R1())
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    project, folder = specs(tmp_path / "project", dev=pem), tmp_path / "evidence"
+    folder.mkdir()
+    payload = json.dumps(statement()).encode()
+    (folder / "smoke_test-dev.json").write_bytes(payload)
+    assert gates.statements(folder, project) == []
+    sig = base64.b64encode(private.sign(signing.pae(signing.STATEMENT, payload), ec.ECDSA(SHA256()))).decode()
+    envelope = signing.wrapped(payload, signing.STATEMENT, [{"keyid": "", "sig": sig}])
+    (folder / "smoke_test-dev.dsse.json").write_text(json.dumps(envelope))
+    assert gates.statements(folder, project) == [statement()]
+    forged = {**envelope, "payload": base64.b64encode(json.dumps(statement("2026-11-20T11:59:00Z")).encode()).decode()}
+    (folder / "smoke_test-dev.dsse.json").write_text(json.dumps(forged))
+    assert gates.statements(folder, project) == []
+
+
+def test_branches_and_tags_have_case_and_people_have_none() -> None:
+    gate = {
+        "reviewers": {"count": 1, "users": ["Rea"], "self_review": False}, "admin_bypass": False, "branches": ["main"], "tags": ["v*"],
+        "wait_minutes": 0,
+    }  # fmt: skip
+    there = Protection(
+        approvals=1, users=frozenset({"rea"}), teams=frozenset(), self_review=False, admin_bypass=False, bypassers=frozenset(),
+        branches=frozenset({"main"}), tags=frozenset({"v*"}), wait_minutes=0,
+    )  # fmt: skip
+    assert all(finding.passed for finding in gates.compare(gate, there))
+    for name, refs in {"branches": "Main", "tags": "V*"}.items():
+        found = gates.compare(gate, replace(there, **{name: frozenset({refs})}))
+        assert [finding.name for finding in found if not finding.passed] == [name]
 
 
 @pytest.mark.parametrize(
