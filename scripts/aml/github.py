@@ -48,15 +48,25 @@ class Client:
         return self._json(self._send("GET", path, query))
 
     def pages(self, path: str, within: str = "", **query: str) -> Iterator[Any]:
-        """All entries of a list, page by page; `within` is the key that holds it, where the answer is an object. None at all for 404."""
+        """All entries of a list, page by page; `within` is the key that holds it, where the answer is an object. None at all for 404.
+
+        Raises Refusal for what is no list, and for a page that can't be followed: half a list must not be taken for all of it.
+        """
         response = self._send("GET", path, {"per_page": "100", **query})
+        if response.status_code == 404:
+            return
         while True:
-            found = self._json(response)
-            yield from (found[within] if within else found) or [] if found is not None else []
-            following = re.search(r'<([^>]+)>; rel="next"', response.headers.get("link", ""))
-            if not following or not following[1].startswith(f"{self._root}/"):
+            found = self._json(response, missing=False)
+            entries = found.get(within) if within and isinstance(found, dict) else found
+            links = re.search(r'<([^>]+)>;[^,]*\brel="?next\b', response.headers.get("link", ""))
+            following = links[1] if links else ""
+            if not isinstance(entries, list) or not f"{following or self._root}/".startswith(f"{self._root}/"):
+                why = f"its next page is at {following}" if isinstance(entries, list) else "what it answered is no list"
+                raise Refusal(f"GitHub's list {path} can't be read to its end", why, "check GITHUB_API_URL, then run it again")
+            yield from entries
+            if not following:
                 return
-            response = self._session.send("GET", following[1])
+            response = self._session.send("GET", following)
 
     def put(self, path: str, body: Any) -> Any:
         """Create or replace."""

@@ -46,8 +46,8 @@ class GitHub:
             approvals=1 if reviewers else 0,
             users=frozenset(one["reviewer"]["login"] for one in reviewers if one["type"] == "User"),
             teams=frozenset(one["reviewer"]["slug"] for one in reviewers if one["type"] == "Team"),
-            self_review=not reviewed.get("prevent_self_review", False),
-            admin_bypass=bool(found.get("can_admins_bypass", True)),
+            self_review=reviewed.get("prevent_self_review") is not True,
+            admin_bypass=found.get("can_admins_bypass") is not False,
             bypassers=frozenset(),
             branches=branches,
             tags=tags,
@@ -120,8 +120,8 @@ class GitHub:
     def _planned(self) -> Finding:
         """Whether the repository's plan enforces what an environment shows. Rules that no plan enforces may be left from before."""
         repository = self._repository()
-        visibility = repository.get("visibility") or ("private" if repository.get("private") else "public")
-        if visibility != "private":
+        visibility = repository.get("visibility") or ("public" if repository.get("private") is False else "private")
+        if visibility in ("public", "internal"):  # internal ones are GitHub Enterprise's
             return Finding("plan", True, f"the repository is {visibility}")
         owner = (self._client.get(f"/orgs/{part(self._client.owner)}") or {}) if repository.get("owner", {}).get("type") != "User" else {}
         plan = str((owner.get("plan") or {}).get("name", ""))
