@@ -197,7 +197,12 @@ def tools() -> Path:
         for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "PYTHONPATH"):
             patch.delenv(name, raising=False)
         TOOLS.mkdir(parents=True, exist_ok=True)
-        _setup.environment(TOOLS)
+        folder, _ = _setup.environment(TOOLS)
+    # The templates of Azure DevOps empty PYTHONPATH, on which the guard is elsewhere.
+    (packages,) = folder.glob("lib/python*/site-packages")
+    guard = packages / f"guard-{os.getpid()}"
+    shutil.copy(ROOT / "tests" / "guard" / "sitecustomize.py", guard)
+    guard.rename(packages / "sitecustomize.py")  # at once: other processes of these tests may be starting there
     return TOOLS
 
 
