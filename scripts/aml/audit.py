@@ -30,7 +30,7 @@ from aml.graph import NotAllowed
 from aml.identity import SCOPE, claims
 from aml.roles import Assignment, Role
 from aml.sarif import Rule
-from aml.workspace import Workspace
+from aml.workspace import FOLDER, Workspace
 
 T = TypeVar("T")
 Document = dict[str, Any]
@@ -164,7 +164,9 @@ class Seen:
     principal: Document | None = None
     credentials: list[Credential] = field(default_factory=list)
     owners: list[tuple[str, Document]] = field(default_factory=list)  # of which object: applications or servicePrincipals
-    people: dict[str, Document] | None = None  # everybody with an assignment, by object id; None if the directory does not say
+    people: dict[str, Document] | None = (
+        None  # everybody with an assignment, by object id in lower case; None if the directory does not say
+    )
     members: dict[str, list[Document]] = field(default_factory=dict)  # of groups, by object id
     planned: dict[str, str] = field(default_factory=dict)  # object ids of the plan's principals: their workspace
     connection: Document | None = None
@@ -172,11 +174,11 @@ class Seen:
 
     def gone(self, object_id: str) -> bool:
         """Whether the directory says that it has nobody of this id."""
-        return self.people is not None and object_id not in self.people
+        return self.people is not None and object_id.lower() not in self.people
 
     def name(self, object_id: str) -> str:
         """Somebody's name, with the id that is theirs alone."""
-        found = (self.people or {}).get(object_id)
+        found = (self.people or {}).get(object_id.lower())
         return called(found) if found else object_id
 
 
@@ -274,6 +276,11 @@ def _directory(seen: Seen, credential: TokenCredential, plan: Document | None) -
         nothing: list[Credential] = []
         ask = functools.partial(graph.federated, seen.application)
         seen.credentials = _ask(seen, "the federated credentials", "federated", ask, nothing, fix)
+    asked = {one.id for one in seen.missing}
+    for id, what, found in (("application", "application", seen.application), ("principal", "service principal", seen.principal)):
+        if found is None and id not in asked:  # production has one: whoever does not find it looked in another place
+            says = f"the {what} of {at.client_id} could not be read: tenant {at.tenant_id} shows none of that client id"
+            seen.missing.append(Finding("not-seen", id, says, f"correct client_id in {FOLDER}/{at.name}.yml, or have it made", "client_id"))
     for kind, found in (("applications", seen.application), ("servicePrincipals", seen.principal)):
         if found:
             nobody: list[Document] = []
@@ -361,6 +368,7 @@ def allowed(seen: Seen, plan: Document | None) -> dict[str, set[tuple[str, str]]
 def _of_assignments(seen: Seen, plan: Document | None) -> Iterator[Finding]:
     planned, ours = allowed(seen, plan), identities(seen)
     unknown = [pairs for workspace, pairs in planned.items() if workspace not in seen.planned.values()]
+    own = {one["name"].lower() for one in _roles_of_ours(seen, plan)}
     for one in seen.assignments:
         role = seen.roles.get(one.role_id)
         right = role.right if role else "do what its role allows, which could not be read"
@@ -370,8 +378,9 @@ def _of_assignments(seen: Seen, plan: Document | None) -> Iterator[Finding]:
         pair = (one.role_name.lower(), _flat(one.scope))
         who = f"service principal {seen.name(one.principal_id)}"
         if one.principal_id in seen.planned:
-            if pair not in planned.get(seen.planned[one.principal_id], ()):
-                says = f"{who} holds {one.role_name} {where}, which is not in the plan"
+            named_alike = bool(role and role.custom and role.name.lower() not in own)  # a custom role may have a built-in one's name
+            if named_alike or pair not in planned.get(seen.planned[one.principal_id], ()):
+                says = f"{who} holds {one.role_name}{' (a custom role)' if named_alike else ''} {where}, which is not in the plan"
                 yield Finding("principal-access", one.id, says, fix, key)
             continue
         if one.principal_type == "ServicePrincipal" and any(pair in pairs for pairs in unknown):
@@ -387,7 +396,7 @@ def _of_assignments(seen: Seen, plan: Document | None) -> Iterator[Finding]:
             if not (one.principal_id in ours and _at_home(seen, one.scope)):
                 yield Finding("principal-access", one.id, f"{who} holds {what}", fix, key)
         elif one.principal_type == "Group":
-            yield from _of_group(seen, one, what, fix, key, ours)
+            yield from _of_group(seen, one, what, fix, key, ours if _at_home(seen, one.scope) else set())
         else:
             kind = "person" if one.principal_type == "User" else one.principal_type
             yield Finding(_person(role), one.id, f"{kind} {seen.name(one.principal_id)} holds {what}", fix, key)
@@ -411,12 +420,16 @@ def _of_group(seen: Seen, one: Assignment, what: str, fix: str, key: str, ours: 
 
 def _of_roles(seen: Seen, plan: Document | None) -> Iterator[Finding]:
     """Custom roles that the plan names, and that are more than it says by now."""
-    wanted = {one["name"].lower(): one["actions"] for one in (plan["roles"] if plan else access.custom_roles([seen.at]))}
+    wanted = {one["name"].lower(): one["actions"] for one in _roles_of_ours(seen, plan)}
     held = {one.role_id for one in seen.assignments}
     for role in seen.roles.values():
         if role.custom and role.id in held and (actions := wanted.get(role.name.lower())) and (more := role.beyond(actions)):
             says = f"role {role.name} has {_listed(more)} beyond the plan"
             yield Finding("role-changed", role.id, says, "python scripts/plan_identity.py --apply", "subscription_id")
+
+
+def _roles_of_ours(seen: Seen, plan: Document | None) -> list[Document]:
+    return list(plan["roles"]) if plan else access.custom_roles([seen.at])
 
 
 def _of_application(seen: Seen) -> Iterator[Finding]:
@@ -478,10 +491,12 @@ def _of_settings(seen: Seen) -> Iterator[Finding]:
         yield Finding("storage-keys", account, f"storage account {account.rpartition('/')[2]} accepts its keys", fix)
     for one in seen.endpoints:
         mode = str((one.get("properties") or {}).get("authMode") or "")
-        if mode.lower() == "key":
+        if mode.lower() not in ("aadtoken", "amltoken"):
             fix = f"az ml online-endpoint update --name {shlex.quote(one['name'])} {here} --set auth_mode=aad_token"
             key = "endpoint_name" if one["name"] == at.endpoint_name else "workspace_name"
-            yield Finding("endpoint-keys", str(one["id"]), f"endpoint {one['name']} accepts a key (auth_mode: key)", fix, key)
+            yield Finding(
+                "endpoint-keys", str(one["id"]), f"endpoint {one['name']} accepts a key (auth_mode: {mode.lower() or 'not said'})", fix, key
+            )
     if "images" in said and said["images"].get("adminUserEnabled"):
         images = seen.parts["images"]
         fix = f"az acr update --name {shlex.quote(images.rpartition('/')[2])} --admin-enabled false"

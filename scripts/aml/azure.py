@@ -72,12 +72,21 @@ class Client:
 
     def list(self, path: str, **query: str) -> Iterator[dict[str, Any]]:
         """All entries of a collection, page by page."""
+        yield from self.pages(path, "nextLink", **query)
+
+    def pages(self, path: str, link: str, **query: str) -> Iterator[dict[str, Any]]:
+        """`list`, where the next page's address stands under `link`. Raises Refusal for a page without a list: it is not an empty one."""
         page = self.get(path, **query)
         while True:
-            yield from page.get("value", [])
-            if not page.get("nextLink"):
+            if not isinstance(entries := page.get("value"), list):
+                why = "it has no list under 'value', so what there is can't be told from nothing"
+                raise Refusal(
+                    f"{self.host} answered GET {path.split('?')[0]} with another form", why, "run it again; if it stays, report it"
+                )
+            yield from entries
+            if not page.get(link):
                 return
-            page = self._json(self._send("GET", page["nextLink"]))
+            page = self._json(self._send("GET", page[link]))
 
     def put(self, path: str, body: dict[str, Any], *, limit_minutes: float = 60) -> dict[str, Any]:
         """Create or replace, wait until Azure has finished, return the resource."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from azure.core.credentials import TokenCredential
@@ -41,16 +41,16 @@ class Client:
 
     def application(self, client_id: str) -> Document | None:
         """An application by its client id, secrets' and certificates' ids and ends among it; None if the tenant has none."""
-        found = list(self._list("applications", {"$filter": f"appId eq '{_quoted(client_id)}'"}))
+        found = self._list("applications", {"$filter": f"appId eq '{_quoted(client_id)}'"})
         return found[0] if found else None
 
     def applications_named(self, name: str) -> list[Document]:
         """All applications with a display name; names are not unique."""
-        return list(self._list("applications", {"$filter": f"displayName eq '{_quoted(name)}'"}))
+        return self._list("applications", {"$filter": f"displayName eq '{_quoted(name)}'"})
 
     def service_principal(self, client_id: str) -> Document | None:
         """The service principal of an application in this tenant; None if there is none."""
-        found = list(self._list("servicePrincipals", {"$filter": f"appId eq '{_quoted(client_id)}'"}))
+        found = self._list("servicePrincipals", {"$filter": f"appId eq '{_quoted(client_id)}'"})
         return found[0] if found else None
 
     def federated(self, application: Document) -> list[Credential]:
@@ -59,18 +59,18 @@ class Client:
 
     def owners(self, of: Document, kind: str = "applications") -> list[Document]:
         """Who owns an application (or of `servicePrincipals` one), and could so add a credential to it."""
-        return list(self._list(f"{kind}/{of['id']}/owners", {}))
+        return self._list(f"{kind}/{of['id']}/owners", {})
 
     def members(self, group_id: str) -> list[Document]:
         """Everybody in a group, groups in groups opened."""
-        return list(self._list(f"groups/{group_id}/transitiveMembers", {}))
+        return self._list(f"groups/{group_id}/transitiveMembers", {})
 
     def directory_objects(self, ids: list[str]) -> dict[str, Document]:
-        """People, groups and service principals by their object ids; who is gone is left out."""
+        """People, groups and service principals by their object ids, in lower case; who is gone is left out."""
         found: dict[str, Document] = {}
         for start in range(0, len(ids), 1000):  # Graph's limit for one call
             ask = functools.partial(self._stable.post, "directoryObjects/getByIds", {"ids": ids[start : start + 1000]})
-            found |= {str(one["id"]): one for one in _told(ask, _READ)["value"]}
+            found |= {str(one["id"]).lower(): one for one in _told(ask, _READ)["value"]}
         return found
 
     def create_application(self, name: str) -> Document:
@@ -103,13 +103,8 @@ class Client:
         """Take a client secret away."""
         _told(lambda: self._stable.post(f"applications/{application['id']}/removePassword", {"keyId": key_id}), _WRITE)
 
-    def _list(self, path: str, query: dict[str, str], client: azure.Client | None = None) -> Iterator[Document]:
-        client = client or self._stable
-        link = path
-        while link:
-            page = _told(functools.partial(client.get, link, **query), _READ)
-            yield from page.get("value", [])
-            link, query = page.get("@odata.nextLink", ""), {}
+    def _list(self, path: str, query: dict[str, str], client: azure.Client | None = None) -> list[Document]:
+        return _told(lambda: list((client or self._stable).pages(path, "@odata.nextLink", **query)), _READ)
 
 
 def _credentials(application: Document) -> str:

@@ -70,6 +70,14 @@ def test_lists_page_by_page(client: Client, played: Any) -> None:
     assert list(client.list("jobs")) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("page", [None, {}, {"value": None}, {"value": {}}, {"error": "no"}])
+def test_a_page_that_is_no_list_is_not_an_empty_one(client: Client, played: Any, page: Any) -> None:
+    played.answer(200, {"value": [1], "nextLink": f"{played.url}/base/next?api-version=1"})
+    played.answer(200, page)
+    with pytest.raises(Refusal, match="with another form"):
+        list(client.list("jobs"))
+
+
 def test_a_missing_resource(client: Client, played: Any) -> None:
     played.answer(404, {"error": {"code": "ResourceNotFound", "message": "gone"}})
     assert client.find("jobs/a") is None
