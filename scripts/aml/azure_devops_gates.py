@@ -133,8 +133,8 @@ class AzureDevOps:
 
     def _others(self, gate: Gate, environment: Document, *, inherited: bool = True) -> dict[str, str]:
         """Who administers the environment besides those who may, with their ids. Raises Refusal if that can't be read."""
-        listed = self._client.get(self._roles(environment))
-        if listed is None:
+        listed = (self._client.get(self._roles(environment)) or {}).get("value")
+        if not isinstance(listed, list):
             fix = "give the project's build service the role Reader on the environment"
             raise Refusal(
                 f"Who administers environment {gate['environment']} can't be read", "Azure DevOps shows it to its readers only", fix
@@ -142,9 +142,9 @@ class AzureDevOps:
         allowed = {self._whole(name).lower() for name in gate["administrators"]}
         return {
             self._short(one["identity"]["displayName"]): str(one["identity"]["id"])
-            for one in listed.get("value", [])
+            for one in listed
             if one["role"]["name"] == "Administrator"
-            and one["identity"]["displayName"].lower() not in allowed
+            and (one["identity"]["displayName"].lower() not in allowed or _has_address(one["identity"]))
             and (inherited or one["access"] == "assigned")
         }
 
@@ -243,6 +243,11 @@ def _is_branch_control(check: Document) -> bool:
 def _is_group(approver: Document) -> bool:
     """By what the directory says; a name can look like a group's."""
     return bool(approver.get("isContainer")) or str(approver.get("descriptor", "")).startswith(("vssgp.", "aadgp."))
+
+
+def _has_address(identity: Document) -> bool:
+    """Whether somebody signs in with an address, as a group does not: a person may call themselves by a group's name."""
+    return "@" in str(identity.get("uniqueName") or "")
 
 
 def _name(approver: Document) -> str:

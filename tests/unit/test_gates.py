@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from aml import evidence, gates, signing
+from aml.azure_devops_gates import AzureDevOps
+from aml.command import Refusal
 from aml.gates import Protection
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
@@ -167,3 +169,42 @@ def test_a_ticket_is_named(ticket: str, message: str, passed: bool) -> None:
 def test_a_gate_that_asks_for_none_of_it_finds_none() -> None:
     gate: dict[str, Any] = {"freeze": [], "evidence": []}
     assert [*gates.thawed(gate, NOW), *gates.ticketed(gate, "", ""), *gates.proven(gate, [], set(), NOW)] == []
+
+
+class Administered:
+    """A project on Azure DevOps of whose environment these are administrators; None for what it does not show."""
+
+    project = "mlops"
+
+    def __init__(self, *rows: tuple[str, str], answer: Any = None) -> None:
+        roles = [
+            {"identity": {"displayName": name, "uniqueName": unique, "id": unique}, "role": {"name": "Administrator"}, "access": "assigned"}
+            for name, unique in rows
+        ]
+        self.answer = answer if answer is not None or not rows else {"value": roles}
+
+    def get(self, path: str, **query: str) -> Any:
+        if path == "distributedtask/environments":
+            return {"value": [{"id": 1, "name": "production", "project": {"id": "p"}}]}
+        return self.answer if path.startswith("/securityroles") else {"value": []}
+
+
+ADMINISTERED = {
+    "environment": "production", "reviewers": {"users": ["rea"], "count": 1, "self_review": False}, "branches": ["main"], "tags": [],
+    "catalog_tags": [], "administrators": ["Project Administrators"],
+}  # fmt: skip
+
+
+def test_a_person_who_is_called_like_the_administrators_is_none_of_them() -> None:
+    name = "[mlops]\\Project Administrators"
+    client: Any = Administered((name, name), ("[mlops]\\Project administrators", "sam@contoso.example"))
+    found = AzureDevOps(client).protection(ADMINISTERED)
+    assert found is not None
+    assert found.bypassers == {"Project administrators"}
+
+
+@pytest.mark.parametrize("answer", [None, {}, {"value": None}, {"count": 0}])
+def test_administrators_that_are_not_shown_are_not_taken_for_none(answer: Any) -> None:
+    client: Any = Administered(answer=answer)
+    with pytest.raises(Refusal, match="can't be read"):
+        AzureDevOps(client).protection(ADMINISTERED)
