@@ -39,7 +39,7 @@ LINK = "application/vnd.azureml-catalog.ledger-entry+json"
 LARGEST = 16 << 20  # bytes of an entry
 READERS = 16  # entries read at a time
 
-_NAME = re.compile(r"entries/(\d{10})\.json")
+_NAME = re.compile(r"entries/([0-9]{10})\.json")  # \d would take digits of other alphabets, and one number would have two names
 
 
 def name_of(sequence: int) -> str:
@@ -165,16 +165,14 @@ def audit(ledger: str, found: Mapping[str, bytes], keys: Sequence[Key], heads: I
             bad.add(sequence)
             lines.append(f"entry {sequence}: {refusal}")
         entries[sequence] = entry
-    last = max(entries, default=0)
-    for sequence in range(1, last + 1):
-        if sequence not in entries:
-            lines.append(f"entry {sequence} is missing: it was removed")
-            continue
-        if sequence in bad:
-            continue
-        before = entries.get(sequence - 1)
-        if sequence == 1 or (before and sequence - 1 not in bad):
-            lines += _follows(entries[sequence], before, ledger)
+    last, previous = max(entries, default=0), 0
+    for sequence in sorted(entries):
+        if sequence > previous + 1:  # in one line: a forged entry may have any number
+            gap = f"entry {previous + 1} is" if sequence == previous + 2 else f"entries {previous + 1} to {sequence - 1} are"
+            lines.append(f"{gap} missing: {'it was' if sequence == previous + 2 else 'they were'} removed")
+        elif sequence not in bad and previous not in bad:
+            lines += _follows(entries[sequence], entries.get(previous), ledger)
+        previous = sequence
     for head in heads:
         if head.ledger != ledger:
             continue

@@ -115,6 +115,20 @@ def test_each_fault_is_said() -> None:
     assert "not those that were written" in problems({**sound, ledger.name_of(2): spaced})
 
 
+def test_a_forged_number_costs_one_line() -> None:
+    entries, lines = ledger.audit(ID, {**stored(FIVE), ledger.name_of(9_999_999_999): b"{}"}, OURS.keys)
+    assert [entry.sequence for entry in entries] == [1, 2, 3, 4, 5]
+    assert lines[1:] == ["entries 6 to 9999999998 are missing: they were removed"]
+    assert lines[0].startswith("entry 9999999999: ")
+
+
+def test_a_number_has_one_name() -> None:
+    arabic = ledger.name_of(1).translate({ord(str(digit)): chr(0x660 + digit) for digit in range(10)})
+    assert ledger.audit(ID, {**stored(FIVE), arabic: FIVE[0].data}, OURS.keys)[1] == [
+        f"{arabic} is no entry, and nothing else belongs there"
+    ]
+
+
 def test_nobody_links_anew_without_the_key() -> None:
     """An entry is taken out and what follows is numbered and linked again, with the old signatures: what a forger could do."""
     kept, forged, found = [FIVE[0], *FIVE[2:]], [], {}
