@@ -79,8 +79,11 @@ def _apart(documents: list[Document]) -> Iterator[Problem]:
     clients: dict[str, Document] = {}
     places: dict[tuple[str, ...], Document] = {}
     signers: dict[str, Document] = {}
+    signed = next((document for document in documents if document.value.get("signing")), None)
     for document in documents:
         value = document.value
+        if signed and value["stage"] == "prod" and not value.get("signing"):
+            yield document.problem(["stage"], f"expected signing, as in {signed.file}, since production takes what is signed, found none")
         other = clients.setdefault(value["client_id"].lower(), document)
         if "prod" in (value["stage"], other.value["stage"]) and value["stage"] != other.value["stage"]:
             yield document.problem(["client_id"], f"expected another application than in {other.file}, found the same; prod has its own")

@@ -107,11 +107,13 @@ def in_registry(found: Registry, model: Mapping[str, Any]) -> bytes | None:
 
 
 def checked(at: Workspace, data: bytes | None, files: Mapping[str, str]) -> list[str]:
-    """What is wrong with the signature of a model that a workspace is about to use, one line each; nothing where nothing is signed.
+    """What is wrong with the signature of a model that a workspace is about to use, one line each; nothing in a project that signs nothing.
 
     Any workspace of the project may have signed it: it is registered in one and deployed in another.
     """
     if not at.signing:
+        if at.stage == "prod" and project_keys(at.project):  # or a spec without keys would let in what is unsigned, and what is held
+            return [f"other workspaces of the project sign, and {at.name} trusts no key; add signing to .cloud/workspaces/{at.name}.yml"]
         return []
     if data is None:
         return ["the model is not signed; register it again with register_model where signing is set, then share it"]

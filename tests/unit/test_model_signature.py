@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aml import digest, model_signature, signing
+from aml import digest, model_signature, signing, workspace
 from aml.signing import Signer
 
 CORPUS = Path(__file__).parent / "corpus" / "signing"
@@ -93,3 +93,14 @@ def test_a_signature_that_does_not_count() -> None:
 def test_what_is_no_signature_is_one_line(data: bytes) -> None:
     [line] = model_signature.problems(data, FILES, OURS.keys)
     assert "the model's signature" in line
+
+
+def test_production_that_trusts_no_key_takes_nothing_in_a_project_that_signs(files: Any) -> None:
+    prod = workspace.load(files.folder, "prod")
+    assert model_signature.checked(prod, None, FILES) == [], "nobody signs"
+    dev = ".cloud/workspaces/dev.yml"
+    pem = (CORPUS / "public.pem").read_text().replace("\n", "\n      ").rstrip()
+    files.write(dev, (files.folder / dev).read_text() + f"signing:\n  trusted:\n    - |\n      {pem}\n")
+    [line] = model_signature.checked(workspace.load(files.folder, "prod"), None, FILES)
+    assert line == "other workspaces of the project sign, and prod trusts no key; add signing to .cloud/workspaces/prod.yml"
+    assert "is not signed" in model_signature.checked(workspace.load(files.folder, "dev"), None, FILES)[0]

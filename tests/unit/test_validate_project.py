@@ -645,6 +645,16 @@ def test_on_the_command_line(files: Any) -> None:
     assert done.returncode == 0
 
 
+def test_prod_signs_where_dev_does(files: Any) -> None:
+    pem = (Path(__file__).parent / "corpus/signing/public.pem").read_text()
+    path = ".cloud/workspaces/dev.yml"
+    text = (files.folder / path).read_text() + "signing:\n  trusted:\n    - |\n"
+    files.write(path, text + "".join(f"      {line}\n" for line in pem.splitlines()))
+    [problem] = validate_project.problems_of(files.folder)[0]
+    assert (problem.file, problem.line) == (files.folder / ".cloud/workspaces/prod.yml", 1)
+    assert "expected signing, as in p/.cloud/workspaces/dev.yml" in problem.message
+
+
 def test_prod_has_a_key_of_its_own(files: Any) -> None:
     pem = (Path(__file__).parent / "corpus/signing/public.pem").read_text()
     for name in ("dev", "prod"):
