@@ -169,7 +169,7 @@ def environment(home: Path) -> dict[str, str]:
 def request(home: Path, method: str, path: str, body: Any = None) -> Any:
     """Ask the emulator's own routes."""
     found = _running(home)
-    context = ssl.create_default_context(cafile=str(home / "tls" / "bundle.pem"))
+    context = ssl.create_default_context(cafile=str(home / "tls" / "ca.pem"))
     connection = http.client.HTTPSConnection("127.0.0.1", found["port"], context=context, timeout=60)
     connection.set_tunnel("emulator.localhost", 443)
     secret = (home / "admin_secret").read_text()

@@ -26,7 +26,7 @@ class Administrator:
         self.session = requests.Session()
         self.session.trust_env = False
         self.session.proxies = {"https": env["HTTPS_PROXY"]}
-        self.session.verify = env["REQUESTS_CA_BUNDLE"]
+        self.session.verify = str(home / "tls" / "ca.pem")
         self._secret = env["AZURE_CLIENT_SECRET"]
 
     def token(self, scope: str = "https://management.azure.com/.default") -> str:

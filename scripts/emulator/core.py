@@ -249,5 +249,6 @@ class Cloud:
         """End everything this emulator runs."""
         await self.operations.close()
         await self.children.close()
+        self.storage.close()
         await asyncio.wait(self.tasks, timeout=2)
         self.store.close()

@@ -16,14 +16,15 @@ class Authority:
     def __init__(self, home: Path) -> None:
         self.folder = home / "tls"
         self.bundle = self.folder / "bundle.pem"
-        self._pem, self._key = self.folder / "ca.pem", self.folder / "ca.key"
+        # A client that talks to nothing else takes the certificate alone: the public roots cost 15 ms at every connection.
+        self.certificate, self._key = self.folder / "ca.pem", self.folder / "ca.key"
         if not self._key.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             ca = trustme.CA(organization_name="azureml emulator", organization_unit_name="laptop only")
-            ca.cert_pem.write_to_path(str(self._pem))
+            ca.cert_pem.write_to_path(str(self.certificate))
             # Public roots stay in the bundle: a shell with this environment still reaches its package index.
-            self.bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + self._pem.read_bytes())
+            self.bundle.write_bytes(Path(certifi.where()).read_bytes() + b"\n" + self.certificate.read_bytes())
             with os.fdopen(os.open(self._key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(ca.private_key_pem.bytes())
 
@@ -32,9 +33,9 @@ class Authority:
         listing = self.folder / f"{name}.hosts"
         chain, key = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         if not listing.exists() or listing.read_text().split() != hosts:
-            ca = trustme.CA.from_pem(self._pem.read_bytes(), self._key.read_bytes())
+            ca = trustme.CA.from_pem(self.certificate.read_bytes(), self._key.read_bytes())
             certificate = ca.issue_cert(*hosts, common_name="azureml emulator")
-            chain.write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems) + self._pem.read_bytes())
+            chain.write_bytes(b"".join(part.bytes() for part in certificate.cert_chain_pems) + self.certificate.read_bytes())
             with os.fdopen(os.open(key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
                 file.write(certificate.private_key_pem.bytes())
             listing.write_text("\n".join(hosts))

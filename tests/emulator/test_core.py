@@ -11,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import certifi
 import pytest
 import requests
+from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import EnvironmentCredential
 from azure.storage.blob import BlobServiceClient, LinearRetry
 
@@ -334,3 +336,35 @@ def test_storage_that_died_comes_back(own_emulator) -> None:  # type: ignore[no-
         retry_policy=LinearRetry(backoff=1),
     )  # fmt: skip
     assert [container["name"] for container in client.list_containers()]
+
+
+def test_accounts_share_a_process_and_nothing_else(own_emulator) -> None:  # type: ignore[no-untyped-def]
+    for name in ("mlw-one", "mlw-two"):
+        own_emulator.workspace(name)
+    below = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0] for pid in children(own_emulator.process.pid)]
+    assert sum(program.endswith(b"/node") for program in below) == 1
+    accounts = f"{GROUPS}/rg-mlw-one/providers/Microsoft.Storage/storageAccounts/stmlwone"
+    key = own_emulator.arm("POST", f"{accounts}/listKeys")["keys"][0]["value"]
+
+    def containers(account: str) -> list[str]:
+        host = f"https://{account}.blob.core.windows.net"
+        given = {"account_name": "stmlwone", "account_key": key}
+        client = BlobServiceClient(
+            host, credential=given, proxies={"https": own_emulator.env["HTTPS_PROXY"]},
+            connection_verify=own_emulator.env["REQUESTS_CA_BUNDLE"], retry_policy=LinearRetry(retry_total=0),
+        )  # fmt: skip
+        return [container["name"] for container in client.list_containers()]
+
+    assert containers("stmlwone")
+    with pytest.raises(ClientAuthenticationError):
+        containers("stmlwtwo")
+
+
+def test_a_shells_programs_trust_the_emulator_and_the_public_roots(own_emulator) -> None:  # type: ignore[no-untyped-def]
+    environment = json.loads(run(own_emulator.home, "env", "--format", "json").stdout)
+    [bundle] = {environment[name] for name in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")}
+    trusted = Path(bundle).read_text(encoding="utf-8")
+    assert (own_emulator.home / "tls" / "ca.pem").read_text(encoding="utf-8") in trusted
+    assert Path(certifi.where()).read_text(encoding="utf-8") in trusted
+    clouds, proxies = "https://management.azure.com/metadata/endpoints?api-version=2022-09-01", {"https": environment["HTTPS_PROXY"]}
+    assert requests.get(clouds, proxies=proxies, verify=bundle, timeout=30).status_code == 200
