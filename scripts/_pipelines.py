@@ -92,7 +92,8 @@ def run_pipeline(
         build = EmulatedService.read(described, home=home, approval_timeout=patience)
         assert isinstance(build, EmulatedService)
         began(build)
-        agent = Agent(work=work, tools=tool_cache, env=env, path=search, pythons={PYTHON: python})
+        seen = {**env, "AZURE_CORE_COLLECT_TELEMETRY": "no"}  # az would report each command to its makers, by a process of its own
+        agent = Agent(work=work, tools=tool_cache, env=seen, path=search, pythons={PYTHON: python})
         done = run.run(expanded, build, agent, watch=lambda event: _tell(event, watch), limit=limit, artifacts=artifacts)
     except (Fault, service.CannotRun) as problem:
         raise _act.CannotRun(str(problem)) from problem
