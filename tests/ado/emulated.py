@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +107,20 @@ class EmulatedService(Service):
             secret = cli.request(self.home, "POST", "/azure-devops/tokens", {"user": as_user})["token"]
             auth: dict[str, Any] = {"auth": ("", secret)}
         else:
-            auth = {"headers": {"Authorization": f"Bearer {Administrator(self.home).token(f'{APPLICATION}/.default')}"}}
+            auth = {"headers": {"Authorization": f"Bearer {self._token}"}}
         with requests.Session() as session:
             session.trust_env = False
-            session.proxies, session.verify = {"https": env["HTTPS_PROXY"]}, env["REQUESTS_CA_BUNDLE"]
+            session.proxies, session.verify = {"https": env["HTTPS_PROXY"]}, str(self.home / "tls" / "ca.pem")
             url = f"{self.collection_uri}{self.project}/_apis/{path}"
             answer = session.request(method, url, json=body, params={"api-version": "7.1", **query}, timeout=60, **auth)
         if answer.status_code >= 300:
             raise requests.HTTPError(f"{answer.status_code} {answer.text}", response=answer)
         return answer.json() if answer.content else None
+
+    @cached_property
+    def _token(self) -> str:
+        """The administrator's, good for an hour."""
+        return Administrator(self.home).token(f"{APPLICATION}/.default")
 
     def _play(self, what: str, **body: Any) -> Any:
         where = {"organization": self.organization, "project": self.project}
@@ -142,7 +148,7 @@ class EmulatedService(Service):
                     refused[one.approver] = error.response.json()["message"]
         until = time.monotonic() + self.approval_timeout
         while (found := self._read(asked["id"]))["status"] == "pending" and time.monotonic() < until and not stop():
-            time.sleep(0.05)
+            time.sleep(0.2)
         if found["status"] == "pending":
             self._play("approvals/close", approval_id=asked["id"], status="canceled" if stop() else "timedOut")
             found = self._read(asked["id"])
