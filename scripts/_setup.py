@@ -25,6 +25,8 @@ from aml import ci
 SCRIPTS = Path(__file__).resolve().parent
 LOCK = SCRIPTS / "requirements.txt"
 BOOTSTRAP = SCRIPTS / "bootstrap.txt"
+# A pipeline's variables are environment too: none of them may say what is installed, only from where.
+NOT_FOR_UV = {"UV_OVERRIDE", "UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_EXCLUDE", "UV_NO_VERIFY_HASHES", "UV_CONFIG_FILE"}
 PROGRAMS = "Scripts" if os.name == "nt" else "bin"
 
 
@@ -107,7 +109,7 @@ def installer(scratch: Path) -> str:
 
 def run(command: list[str], folder: str | Path) -> None:
     """Run a command that prints only what went wrong; its failure ends the setup with its exit code."""
-    done = subprocess.run(command, cwd=folder, check=False)
+    done = subprocess.run(command, cwd=folder, env={name: os.environ[name] for name in os.environ if name not in NOT_FOR_UV}, check=False)
     if done.returncode:
         ci.error(
             f"The catalog's dependencies could not be installed. {Path(command[0]).name} ended with {done.returncode}; "

@@ -18,7 +18,7 @@ from aml.endpoint import Split
 from aml.rollout import PREVIOUS, TO, Rollout, roll_out
 
 
-def shift(project: Path, name: str, to: str, folder: Path) -> Split:
+def shift(project: Path, name: str, to: str, folder: Path, bundle_id: str = "") -> Split:
     """Move all traffic of the project's endpoint to the deployment `to`; the split at the end."""
     started, began = evidence.now(), time.monotonic()
     at = workspace.load(project, name)
@@ -29,8 +29,8 @@ def shift(project: Path, name: str, to: str, folder: Path) -> Split:
     client = azure.management(at, credential)
     endpoint_name = endpoint.name_of(at, settings["endpoint"])
     standing = endpoint.need(client, endpoint_name)
-    found = deployment.need(client, endpoint_name, to)
-    bundle_id = bundle.checked_id(endpoint.tags(found)[deployment.BUNDLE])
+    found = deployment.need(client, endpoint_name, to, bundle_id)
+    bundle_id = bundle.checked_id(endpoint.tags(found)[deployment.BUNDLE])  # the one asked for, if one was
     champions = registry.connect(at, credential) if at.stage == "prod" else None
     steps: list[dict[str, Any]] = []
 
@@ -103,7 +103,7 @@ def superfluous(standing: dict[str, Any], deployments: dict[str, dict[str, Any]]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = command.parser(__doc__)
-    command.argument(made, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
+    deployment.arguments(made)
     evidence.argument(made)
     return made
 
@@ -111,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and move the traffic."""
     given = parser().parse_args(argv)
-    split = shift(given.project, given.workspace, given.deployment_name, given.evidence)
+    split = shift(given.project, given.workspace, given.deployment_name, given.evidence, given.bundle_id)
     ci.output("traffic", endpoint.describe(split))
     return 0
 

@@ -11,7 +11,7 @@ from aml import azure, ci, command, deployment, endpoint, evidence, identity, sm
 from aml.smoke import Result
 
 
-def test(project: Path, name: str, to: str, folder: Path) -> list[Result]:
+def test(project: Path, name: str, to: str, folder: Path, bundle_id: str) -> list[Result]:
     """Send all cases to the deployment `to`, print what came of each, leave evidence."""
     started, began = evidence.now(), time.monotonic()
     at = workspace.load(project, name)
@@ -21,7 +21,7 @@ def test(project: Path, name: str, to: str, folder: Path) -> list[Result]:
     client = azure.management(at, credential)
     endpoint_name = endpoint.name_of(at, release["deploy"]["endpoint"])
     standing = endpoint.need(client, endpoint_name)
-    found = deployment.need(client, endpoint_name, to)
+    found = deployment.need(client, endpoint_name, to, bundle_id)
     results = smoke.run(smoke.Caller(client, standing, credential), cases, to, deployment.at_a_time(found))
     for line in smoke.lines(results):
         ci.say(line)
@@ -44,7 +44,7 @@ def test(project: Path, name: str, to: str, folder: Path) -> list[Result]:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = command.parser(__doc__)
-    command.argument(made, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
+    deployment.arguments(made)
     evidence.argument(made)
     return made
 
@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and test the deployment."""
     given = parser().parse_args(argv)
-    results = test(given.project, given.workspace, given.deployment_name, given.evidence)
+    results = test(given.project, given.workspace, given.deployment_name, given.evidence, given.bundle_id)
     smoke.refuse_failures(results, f"deployment {given.deployment_name}")
     return 0
 

@@ -6,6 +6,7 @@ import ast
 import math
 import re
 import time
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 
-from aml import blobs, ci, digest
+from aml import blobs, ci, command, digest
 from aml.azure import Client
 from aml.command import LimitReached, Refusal
 from aml.endpoint import tags
@@ -40,8 +41,8 @@ _NO_RESERVE = (
 )
 
 
-def need(client: Client, name: str, deployment: str) -> dict[str, Any]:
-    """A deployment that serves and came from a bundle. Raises Refusal when it is missing, not ready or made otherwise."""
+def need(client: Client, name: str, deployment: str, bundle_id: str = "") -> dict[str, Any]:
+    """A deployment that serves and came from a bundle; from `bundle_id`, if that is given. Raises Refusal for any other."""
     found = client.find(f"onlineEndpoints/{name}/deployments/{deployment}") if _NAME.fullmatch(deployment) else None
     if found is None:
         why = "it failed, was deleted, or was never made"
@@ -50,7 +51,19 @@ def need(client: Client, name: str, deployment: str) -> dict[str, Any]:
         raise Refusal(f"deployment {deployment} of endpoint {name} is {state}", "it can't take requests", "run deploy_online again")
     if BUNDLE not in tags(found):
         raise Refusal(f"deployment {deployment} came from no bundle", f"it has no tag {BUNDLE}", "make it with deploy_online")
+    if bundle_id and tags(found)[BUNDLE] != bundle_id:
+        raise Refusal(
+            f"deployment {deployment} is not of bundle {bundle_id}",
+            f"it came from {tags(found)[BUNDLE]}",
+            "name the deployment that deploy_online made of this bundle",
+        )
     return found
+
+
+def arguments(to: ArgumentParser) -> None:
+    """Add `--deployment-name` and `--bundle-id`."""
+    command.argument(to, "--deployment-name", required=True, help="Name of the deployment, an output of deploy_online.")
+    command.argument(to, "--bundle-id", default="", help="Id of the bundle that the deployment has to be of; empty for any.")
 
 
 def at_a_time(deployment: Mapping[str, Any]) -> int:

@@ -63,6 +63,13 @@ def test_a_wrong_hash_is_one_clear_line_and_leaves_nothing(
     assert list((tmp_path / "cache" / "azureml-catalog").iterdir()) == []
 
 
+def test_no_variable_of_a_pipeline_says_what_is_installed(lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A constraint or override may be a file from anywhere; one that can't be read would stop uv, if uv looked at it."""
+    for name in _setup.NOT_FOR_UV - {"UV_NO_VERIFY_HASHES"}:
+        monkeypatch.setenv(name, str(tmp_path / "not-there.txt"))
+    assert _setup.environment(tmp_path / "cache")[1]
+
+
 def test_later_steps_get_path_scripts_and_a_place_for_evidence(lock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"GITHUB_ACTIONS": "true", "GITHUB_ENV": tmp_path / "env", "GITHUB_PATH": tmp_path / "path"}
     values |= {"RUNNER_TOOL_CACHE": tmp_path / "cache", "RUNNER_TEMP": tmp_path / "temp"}

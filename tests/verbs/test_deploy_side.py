@@ -261,6 +261,19 @@ def test_a_deployment_that_is_not_there_or_not_ours(project: Any) -> None:
         assert f"endpoint {project.name}-dev has no deployment 'd-1'" in project.run(verb, deployment_name="d-1").refusal
 
 
+def test_a_deployment_of_another_bundle_is_neither_tried_nor_given_traffic(project: Any) -> None:
+    """What a pipeline's variable may put into the name of the deployment, it can't put into the bundle."""
+    sealed, deployment = project.deployed()
+    other = f"sha256:{'0' * 64}"
+    for verb in ("smoke_test", "shift_traffic"):
+        assert (
+            f"{deployment} is not of bundle {other}. it came from {sealed}"
+            in project.run(verb, deployment_name=deployment, bundle_id=other).refusal
+        )
+    assert project.traffic() == {}
+    assert not project.run("smoke_test", deployment_name=deployment, bundle_id=sealed).refusal
+
+
 def test_names_of_any_shape_are_only_names(project: Any) -> None:
     project.deployed()
     for name in ("a b", "$(id)", "a\nb", "ü", "../../x", "a'b", 'a"b', "", "x" * 300):
