@@ -70,6 +70,9 @@ class AzureDevOps:
             found.append(Finding("number of approvals", False, says, "name more people or teams, or lower the count"))
         if name := gate.get("service_connection"):
             found.append(self._connected(gate, name))
+        else:
+            says = "gates.yml names none, and who may use production's connection needs no environment and its approval"
+            found.append(Finding("service connection", False, says, "write service_connection: the one that production is signed in to by"))
         return found
 
     def changes(self, gate: Gate) -> list[Change]:

@@ -34,6 +34,7 @@ GATE: dict[str, Any] = {
     "reviewers": {"count": 1, "users": ["rea"], "teams": ["release-managers"], "self_review": False},
     "branches": ["main"],
     "tags": ["v*"],
+    "service_connection": "azureml-production",
 }
 NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 
@@ -571,9 +572,11 @@ def test_a_sign_in_that_azure_devops_refuses_is_no_page(azure_devops: AzureDevOp
 
 
 def test_the_service_connection_must_allow_the_same_branches(azure_devops: AzureDevOps) -> None:
+    azure_devops.write(service_connection=None)
+    with pytest.raises(command.Refusal, match=r"service connection: gates\.yml names none"):
+        azure_devops.apply()
+    assert list(azure_devops.failed()) == ["service connection"]
     azure_devops.write()
-    azure_devops.apply()
-    azure_devops.write(service_connection="azureml-production")
     name = "service connection azureml-production"
     assert azure_devops.failed() == {name: "expected refs/heads/main, refs/tags/v*, refs/tags/v0, found any branch"}
     azure_devops.apply()
@@ -588,7 +591,7 @@ def test_branch_control_lets_the_catalog_in_and_the_project_s_tag_of_that_name_c
     assert azure_devops.checks()[1]["settings"]["inputs"]["allowedBranches"] == "refs/heads/main, refs/tags/v0"
     assert azure_devops.failed() == {}
     azure_devops.write(tags=[], catalog_tags=["v1"])
-    assert azure_devops.failed() == {"tags": "expected none, found v0"}
+    assert azure_devops.failed()["tags"] == "expected none, found v0"
     azure_devops.apply()
     assert azure_devops.checks()[1]["settings"]["inputs"]["allowedBranches"] == "refs/heads/main, refs/tags/v1"
 
