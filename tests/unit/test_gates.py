@@ -131,7 +131,8 @@ def test_branches_and_tags_have_case_and_people_have_none() -> None:
     )  # fmt: skip
     assert all(finding.passed for finding in gates.compare(gate, there))
     for name, refs in {"branches": "Main", "tags": "V*"}.items():
-        found = gates.compare(gate, replace(there, **{name: frozenset({refs})}))
+        other: Any = {name: frozenset({refs})}
+        found = gates.compare(gate, replace(there, **other))
         assert [finding.name for finding in found if not finding.passed] == [name]
 
 
