@@ -17,6 +17,7 @@ from azure.core.exceptions import HttpResponseError
 from aml import azure, bundle, ci, command, deployment, digest, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
+from aml.loading import sdk
 from aml.logs import Logs
 from aml.quota import Quota
 from aml.workspace import Workspace
@@ -62,21 +63,17 @@ def ensure_endpoint(client: Client, at: Workspace, name: str, file: str, locatio
 
 def endpoint_body(at: Workspace, name: str, file: str, location: str) -> dict[str, Any]:
     """What the SDK would send to create the endpoint of a file, under our name and without traffic."""
-    from azure.ai.ml import load_online_endpoint
-
     overrides = [{"name": name}, {"traffic": {}}, {"mirror_traffic": {}}]
-    loaded = load_online_endpoint(at.project / file, params_override=overrides)
+    loaded = sdk().load_online_endpoint(at.project / file, params_override=overrides)
     body: dict[str, Any] = loaded._to_rest_online_endpoint(location).as_dict(exclude_readonly=True)
     return body
 
 
 def deployment_body(at: Workspace, file: str, names: dict[str, str], code: str, location: str) -> dict[str, Any]:
     """What the SDK would send to create the deployment of a file, with the bundle's model, environment and code in place of the file's."""
-    from azure.ai.ml import load_online_deployment
-
     ours = {"instance_type": at.instance_type, "instance_count": at.instance_count}
     ours |= {"name": names["deployment"], "endpoint_name": names["endpoint"]}
-    loaded = load_online_deployment(at.project / file, params_override=[{key: value} for key, value in ours.items() if value])
+    loaded = sdk().load_online_deployment(at.project / file, params_override=[{key: value} for key, value in ours.items() if value])
     # The SDK's schema takes these in forms of its own; the request has plain ids.
     loaded.model, loaded.environment = names["model"], names.get("environment")
     if loaded.code_configuration:

@@ -165,9 +165,9 @@ def dataplane(workspace: Workspace, credential: TokenCredential, region: str, se
 
 def ml_client(workspace: Workspace, credential: TokenCredential) -> MLClient:
     """The Azure ML SDK on the workspace. Costs seconds to import: only to load YAML or to upload."""
-    from azure.ai.ml import MLClient
+    from aml.loading import sdk
 
-    return MLClient(
+    return sdk().MLClient(
         credential,
         workspace.subscription_id,
         workspace.resource_group,

@@ -645,6 +645,13 @@ def test_on_the_command_line(files: Any) -> None:
     assert done.returncode == 0
 
 
+def test_the_sdk_is_imported_without_a_search_for_garbage_and_the_search_goes_on_after() -> None:
+    said = "import gc, sys\nfrom aml.loading import sdk\nbefore = gc.get_stats()[2]['collections']\nsdk()\n"
+    said += "sys.exit(0 if gc.isenabled() and gc.get_stats()[2]['collections'] == before else 1)"
+    done = subprocess.run([sys.executable, "-c", said], env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, check=False)
+    assert done.returncode == 0
+
+
 def test_prod_signs_where_dev_does(files: Any) -> None:
     pem = (Path(__file__).parent / "corpus/signing/public.pem").read_text()
     path = ".cloud/workspaces/dev.yml"

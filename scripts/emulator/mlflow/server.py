@@ -6,6 +6,7 @@ said by a header, and jobs are runs whose ids are the jobs' names; the emulator 
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import sys
@@ -14,14 +15,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flask import request
-from mlflow import entities
-from mlflow.exceptions import MlflowException
-from mlflow.server import app, handlers
-from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun
-from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.version import VERSION
-from werkzeug.serving import WSGIRequestHandler, make_server
+gc.disable()  # until all is imported: a quarter of that would be a search for garbage where there is none
+
+from flask import request  # noqa: E402
+from mlflow import entities  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+from mlflow.server import app, handlers  # noqa: E402
+from mlflow.store.tracking.dbmodels.models import SqlExperiment, SqlRun  # noqa: E402
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: E402
+from mlflow.version import VERSION  # noqa: E402
+from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
+
+gc.enable()
 
 WORKSPACE, ARTIFACTS = "X-Emulator-Workspace", "X-Emulator-Artifacts"
 
