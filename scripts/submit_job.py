@@ -75,6 +75,8 @@ def submit(at: Workspace, credential: TokenCredential, job: Job, name: str, *, r
     if retrain and entity.type == "pipeline":
         entity.settings.force_rerun = True
     marks = {"content_key": job.key, "data": json.dumps(job.data)}
+    if who := ci.started_by():  # Azure knows the principal alone
+        marks["started_by"] = who
     entity.properties = {**(entity.properties or {}), **source.properties(at.project), **marks}
     with uploading():
         made = ml_client(at, credential).jobs.create_or_update(entity)

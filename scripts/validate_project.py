@@ -41,10 +41,11 @@ def problems_of(folder: Path) -> tuple[list[Problem], int]:
     release, found = spec.checked(folder, spec.RELEASE, "release")
     problems += found
     documents = [*workspaces, release]
-    if (folder / gates.FILE).exists():  # a project that promotes nothing needs none; check_gates asks for it
-        document, wrong_there = spec.checked(folder, gates.FILE, "gates")
-        documents.append(document)
-        problems += wrong_there
+    for path, kind in ((gates.FILE, "gates"), (spec.PRICES, "prices")):
+        if (folder / path).exists():  # a project that promotes nothing needs no gates; check_gates asks for them
+            document, wrong_there = spec.checked(folder, path, kind)
+            documents.append(document)
+            problems += wrong_there
     if not found:
         files = azure_files(folder, release)
         documents += [document for _, document in files]

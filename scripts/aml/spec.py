@@ -17,6 +17,7 @@ from aml.yaml import Document, Problem, read
 
 SCHEMAS = Path(__file__).resolve().parent.parent.parent / "schemas"
 RELEASE = ".cloud/release.yml"
+PRICES = ".cloud/prices.yml"
 
 
 def release(project: Path) -> dict[str, Any]:

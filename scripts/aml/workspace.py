@@ -29,6 +29,7 @@ class Workspace:
     endpoint_name: str = ""
     instance_type: str = ""
     instance_count: int = 0
+    location: str = ""
     people: str = "refused"
     signing: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 import trustme
 from hypothesis import HealthCheck, settings
+
+sys.path.append(str(Path(__file__).parent))  # for what tests share: dossiers
 
 # The same examples every time, however slow the machine is, and nothing left behind.
 settings.register_profile("house", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

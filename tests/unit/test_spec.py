@@ -15,7 +15,7 @@ from aml.command import Refusal
 
 ROOT = Path(__file__).parents[2]
 CORPUS = Path(__file__).parent / "corpus"
-KINDS = ("workspace", "release", "smoke", "gates")
+KINDS = ("workspace", "release", "smoke", "gates", "prices")
 
 
 def corpus(verdict: str) -> list[tuple[str, Path]]:
