@@ -59,7 +59,7 @@ def test_no_block_is_left_unlooked_at() -> None:
     pages = [
         path
         for path in [*ROOT.glob("*.md"), *ROOT.glob(".*/**/*.md"), *EXAMPLE.glob("**/*.md"), ROOT / "tests" / "ado" / "README.md"]
-        if ".venv" not in str(path)
+        if path.relative_to(ROOT).parts[0] in (".ado", ".github", "examples", "tests", path.name)  # not what commands left here
     ]
     shown = {(str(page.relative_to(ROOT)), number) for page in pages for number in range(len(blocks(str(page.relative_to(ROOT)))))}
     assert shown == {(page, number) for page, number, _, _ in SHOWN} | {(".ado/README.md", 1), ("tests/ado/README.md", 0)}
