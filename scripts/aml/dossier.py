@@ -105,9 +105,21 @@ def compile(known: Known) -> dict[str, Any]:
     }
     made["risk"] = risk.classify(made)
     made["missing"] = missing(made, known.unknown)
+    made = _plain(made)
     if problems := spec.invalid(made, "dossier"):
         raise ValueError(f"the dossier does not fit its own schema: {'; '.join(problems[:5])}")
     return made
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    """The document once more, so that no text in it is longer than its schema allows or holds what is unseen, wherever it came from."""
+    if isinstance(value, dict):
+        return {name: _plain(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner, key) for inner in value]
+    if not isinstance(value, str) or key == "run":  # an address is spelt for one, and is no address any more once it is cut
+        return value
+    return plain.line(value, 200) if key == "diff" else plain.text(value, 400 if key in ("says", "why") else 250)
 
 
 def identify(document: Mapping[str, Any]) -> str:

@@ -80,7 +80,7 @@ def style() -> str:
 
 def own(value: Any) -> str:
     """Words of ours, or what was checked to be nothing but letters and digits."""
-    return escape(plain.text(value, 400), quote=True)
+    return escape(plain.text(value, 450), quote=True)
 
 
 def other(value: Any) -> str:

@@ -40,7 +40,8 @@ PIECES = [
     '" onmouseover="x', "' autofocus onfocus='x", "[x](javascript:alert(1))", "![x](https://evil.example/x.png)", "https://evil.example",
     "</table>", "---", "| a |", "1. ", "```", "not supplied", "passed", "@team", "\U000e0041", "מה", "\u115f",
 ]  # fmt: skip
-TEXT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=12).map("".join)
+SHORT = st.lists(st.sampled_from(PIECES) | st.characters(), max_size=12).map("".join)
+TEXT = SHORT | st.builds(str.__mul__, SHORT, st.integers(20, 60))
 
 
 class Reader(HTMLParser):
