@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -165,8 +166,9 @@ def another_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 
 
 @pytest.fixture(autouse=True)
-def _no_experiment_of_another_test() -> Iterator[None]:
-    """MLflow keeps the experiment that was set last, in the environment and in itself."""
+def _nothing_of_another_test() -> Iterator[None]:
+    """MLflow keeps the experiment that was set last, in the environment and in itself; urllib the proxy that it met first."""
+    urllib.request.install_opener(None)  # type: ignore[arg-type]
     yield
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
     if fluent := sys.modules.get("mlflow.tracking.fluent"):

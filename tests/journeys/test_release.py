@@ -61,6 +61,19 @@ def test_the_second_run_changes_nothing(world: World, released: _act.Run) -> Non
         assert again.outputs[output] == released.outputs[output]
 
 
+@pytest.mark.parametrize("world", ["github"], indirect=True, scope="session")  # what retries is the same on both
+def test_bad_weather_is_waited_out(world: World, released: _act.Run) -> None:
+    """Too many requests, a service that is down for a moment, a cut connection: not the project's fault, and nothing is done twice."""
+    effects = [(2, {"status": 429, "retry_after": 0, "times": 2}), (9, {"status": 503, "times": 2}), (15, {"reset": True, "times": 1})]
+    with world.untouched("dev", "prod"):
+        for after, effect in effects:
+            world.emulator.fault(host="management.azure.com", after=after, **effect)
+        run = world.run()
+        assert [fault["hit"] for fault in world.emulator.ask("GET", "/status")["faults"]] == [2, 2, 1]
+    assert run.results == EVERY_JOB
+    assert world.said(run) == {"unchanged"}
+
+
 def test_a_gate_that_says_no_stops_the_release(world: World, released: _act.Run) -> None:
     with world.untouched("dev", "prod"):
         run = world.run((".cloud/release.yml", "{metric: roc_auc, min: 0.67}", "{metric: roc_auc, min: 0.99}"))

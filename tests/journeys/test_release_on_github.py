@@ -13,21 +13,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("world", ["github"], indirect=True, scope="session")
 
-EVERY_JOB = dict.fromkeys(("validate", "train", "deploy", "share", "production"), "success")
-
-
-def test_bad_weather_is_waited_out(world: World, released: _act.Run) -> None:
-    """Too many requests, a service that is down for a moment, a cut connection: not the project's fault, and nothing is done twice."""
-    effects = [(2, {"status": 429, "retry_after": 0, "times": 2}), (9, {"status": 503, "times": 2}), (15, {"reset": True, "times": 1})]
-    with world.untouched("dev", "prod"):
-        for after, effect in effects:
-            world.emulator.fault(host="management.azure.com", after=after, **effect)
-        run = world.run()
-        assert [fault["hit"] for fault in world.emulator.ask("GET", "/status")["faults"]] == [2, 2, 1]
-    assert run.results == EVERY_JOB
-    assert world.said(run) == {"unchanged"}
-
-
 BYPASS = """
     name: Bypass
     on: push

@@ -1,4 +1,4 @@
-"""The audit journey: by production's own principal, on both systems."""
+"""The audit journey, by production's own principal, on both systems: after the release, for which the project is committed anew."""
 
 from __future__ import annotations
 
