@@ -75,7 +75,12 @@ def address(value: Any) -> str:
         port = f":{parts.port}" if parts.port else ""
     except ValueError:  # no address at all, or a host in letters that look like others
         return ""
-    if parts.scheme != "https" or not host or "@" in parts.netloc or not all(letter.isalnum() or letter in ".-" for letter in host):
+    if (
+        parts.scheme != "https"
+        or not 0 < len(host) < 254
+        or "@" in parts.netloc
+        or not all(letter.isalnum() or letter in ".-" for letter in host)
+    ):
         return ""
     query = f"?{quote(parts.query, safe='/:&=%+,;~@')}" if parts.query else ""
     return f"https://{host}{port}{quote(parts.path, safe='/:%+,;~@=&')}{query}"

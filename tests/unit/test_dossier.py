@@ -378,7 +378,7 @@ def test_hostile_text_is_only_text(text: str) -> None:
     assert dossier_id in page
     for said in strings(document):
         assert not [letter for letter in said if plain.unseen(letter) and letter != plain.UNSEEN], repr(said)
-        assert len(said) < 1000
+        assert len(said) < 1000 or plain.address(said) == said
     page.encode()
 
     found = read(page)
@@ -425,7 +425,7 @@ def test_hostile_text_is_only_text_in_markdown(text: str) -> None:
     assert "risk" in short.splitlines()[0]
     assert "<" not in short
     (made + short).encode()
-    assert "##vso" not in html.unescape(made).lower()
+    assert not re.search(r"##(vso)?\[", html.unescape(made).lower())
 
 
 @given(TEXT)
@@ -452,6 +452,7 @@ def test_plain_text_is_one_line_of_seen_letters_and_says_what_is_left_out(text: 
             "//x.example",
             "https://x.example/\n", "https://x.example /", "https://gith\u202eub.com", "https://\u0261ithub.com", "https://x.example:no/",
             "https://[::1", "https://x.example/" + "y" * 3000, "https://x_y.example",
+            "https://" + "x" * 254,
         )),
     ],
 )  # fmt: skip
