@@ -175,7 +175,11 @@ RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[t
         "share",
         ("dev", "azureml-dev"),
         {**BUNDLE_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "dev"},
-        [("check_gates", {"AML_ENVIRONMENT": "production"}), ("share_model", {})],
+        [
+            ("check_gates", {"AML_ENVIRONMENT": "production"}),
+            ("share_model", {}),
+            ("compile_dossier", {"AML_PROD_WORKSPACE": "prod", "AML_ENVIRONMENT": "production"}),
+        ],
     ),
     "production": (
         ["share", "train", "deploy"],
