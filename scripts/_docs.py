@@ -22,6 +22,7 @@ JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback", "au
 # Verbs that no journey runs, and who runs them when.
 TOOLS = {
     "check_identity": "by hand, or as a step after a sign-in that failed",
+    "compile_dossier": "by hand, with the evidence of a release and before its approval",
     "plan_gates": "by a platform team, or by anybody whose token reads the environments",
     "apply_gates": "by a platform team, whose token may change the environments",
     "plan_identity": "by a platform team, which may do what no principal of a pipeline may",

@@ -175,11 +175,7 @@ RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[t
         "share",
         ("dev", "azureml-dev"),
         {**BUNDLE_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "dev"},
-        [
-            ("check_gates", {"AML_ENVIRONMENT": "production"}),
-            ("share_model", {}),
-            ("compile_dossier", {"AML_PROD_WORKSPACE": "prod", "AML_ENVIRONMENT": "production"}),
-        ],
+        [("check_gates", {"AML_ENVIRONMENT": "production"}), ("share_model", {})],
     ),
     "production": (
         ["share", "train", "deploy"],

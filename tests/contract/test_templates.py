@@ -177,11 +177,7 @@ def test_setup_checks_out_by_path_and_names_the_connection_once() -> None:
     assert (first["checkout"], first["path"]) == ("self", "s"), "the default working directory, to which AML_PROJECT is relative"
     assert (second["checkout"], second["path"]) == ("catalog", "catalog")
     for step in (first, second):
-        assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (
-            True,
-            "${{ parameters.fetch_depth }}" if step is first else 1,
-            False,
-        )
+        assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (True, 1, False)
     assert python["task"] == "UsePythonVersion@0"
     twin = load(ROOT / ".github" / "actions" / "setup" / "action.yml")["inputs"]["python_version"]
     ours = parameters(STEPS["setup"])["python_version"]
@@ -239,7 +235,7 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
     if job.signs_in:
         assert before[0] == {"download": "none"}
         assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}]
-        assert set(before[1]["parameters"]) - {"fetch_depth"} == {"service_connection"}
+        assert set(before[1]["parameters"]) == {"service_connection"}
         assert after["template"] == "../steps/evidence.yml"
         workspace = job.variables["AML_WORKSPACE"]
         finds = {} if FINDS & {verb for verb, _ in job.verbs} else {"findings": False}
