@@ -233,7 +233,8 @@ def upload(client: github.Client, file: Path) -> None:
     that signs in to production, and says why it refuses.
     """
     packed = base64.b64encode(gzip.compress(file.read_bytes(), mtime=0)).decode()
-    body = {"commit_sha": os.environ.get("GITHUB_SHA", ""), "ref": os.environ.get("GITHUB_REF", ""), "sarif": packed, "tool_name": TOOL}
+    commit, ref = ci.revision()
+    body = {"commit_sha": commit, "ref": ref, "sarif": packed, "tool_name": TOOL}
     sent = client.post("code-scanning/sarifs", body)
     ends, pause = time.monotonic() + UPLOAD_SECONDS, 0.5
     while (state := client.get(f"code-scanning/sarifs/{sent['id']}") or {}).get("processing_status", "pending") == "pending":

@@ -44,6 +44,13 @@ def run_url() -> str:
     return ""
 
 
+def revision() -> tuple[str, str]:
+    """Commit and full ref that the run is for, as the CI system says; ('', '') on a person's machine."""
+    names = {"github": ("GITHUB_SHA", "GITHUB_REF"), "azure-devops": ("BUILD_SOURCEVERSION", "BUILD_SOURCEBRANCH")}
+    commit, ref = (os.environ.get(name, "") for name in names.get(system(), ("", "")))
+    return commit, ref
+
+
 def started_by() -> str:
     """Who started the run, as the CI system says: a login on GitHub, an address or name on Azure DevOps; '' on a person's machine.
 

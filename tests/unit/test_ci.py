@@ -277,3 +277,19 @@ def test_a_macro_that_names_no_variable_counts_as_not_set(azure_devops: Path, mo
 def test_elsewhere_a_macro_is_only_text(github: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AML_BUNDLE_ID", "$(x)")
     assert (ci.setting("AML_BUNDLE_ID"), ci.unresolved("AML_BUNDLE_ID")) == ("$(x)", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"GITHUB_ACTIONS": "true", "GITHUB_SHA": "a" * 40, "GITHUB_REF": "refs/heads/main"}, ("a" * 40, "refs/heads/main")),
+        ({"TF_BUILD": "True", "BUILD_SOURCEVERSION": "b" * 40, "BUILD_SOURCEBRANCH": "refs/heads/x"}, ("b" * 40, "refs/heads/x")),
+        ({"GITHUB_SHA": "a" * 40, "BUILD_SOURCEVERSION": "b" * 40}, ("", "")),
+    ],
+)
+def test_the_commit_and_ref_of_a_run(monkeypatch: pytest.MonkeyPatch, given: dict[str, str], expected: tuple[str, str]) -> None:
+    for name in ("GITHUB_ACTIONS", "TF_BUILD", "GITHUB_SHA", "GITHUB_REF", "BUILD_SOURCEVERSION", "BUILD_SOURCEBRANCH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert ci.revision() == expected
