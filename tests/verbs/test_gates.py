@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -40,7 +41,7 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=timezone.utc)
 
 
 @dataclass
-class Place:
+class Place(ABC):
     """One CI system with a project: where its gates are written, and how what it has is changed behind their back."""
 
     folder: Path
@@ -85,27 +86,29 @@ class Place:
                 self.said = self.capsys.readouterr()
             return self.said.out.splitlines()
 
+    @abstractmethod
     def as_job(self, patch: pytest.MonkeyPatch) -> None:
-        raise NotImplementedError
+        """Act with a job's own token."""
 
+    @abstractmethod
     def platform(self, patch: pytest.MonkeyPatch) -> None:
-        raise NotImplementedError
+        """Act with a platform team's token."""
 
+    @abstractmethod
     def change(self, what: str) -> None:
         """Weaken what is set up, as somebody could on the settings page."""
-        raise NotImplementedError
 
+    @abstractmethod
     def exists(self) -> bool:
         """Whether the environment is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> Any:
         """Everything that protects the environment, as the service shows it, without times."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ignoring(self, name: str) -> None:
         """Let the service drop a field without a word."""
-        raise NotImplementedError
 
 
 @dataclass

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import model
+from .nodes import Fault
 from .report import CANCELED, FAILED, ISSUES, SUCCEEDED, Job, merge
 from .service import Service
 from .steps import StepRun
@@ -184,5 +185,5 @@ class JobRun:
 def _holds(step: StepRun) -> bool:
     try:
         return step.wanted()
-    except Exception:
+    except Fault:  # a condition that can't be judged keeps nothing alive; the step itself has failed over it
         return False

@@ -224,15 +224,19 @@ def _references(pipeline: Pipeline, where: Where, expression: Expression, whole:
             yield from _of_job(pipeline, where.stage, where.job, chain, at)
 
 
+def _read(pipeline: Pipeline, stage: Stage, name: str, at: Place, whole: bool) -> Stage | list[Finding]:
+    """The stage of that name, if `stage` may read what it hands on; else what is wrong, as far as a part of a pipeline can tell."""
+    other = _named(pipeline.stages, name)
+    if other is None:
+        return [Finding(at, "unknown-output", f"There is no stage '{name}'")] if whole else []
+    return other if _direct(stage, other) else [_hidden(other, stage, at)]
+
+
 def _of_stage(pipeline: Pipeline, stage: Stage, chain: tuple[str, ...], at: Place, whole: bool) -> Iterator[Finding]:
     """`dependencies.<stage>.outputs['<job>.<step>.<variable>']` in the condition of a stage."""
-    other = _named(pipeline.stages, chain[1])
-    if other is None:
-        if whole:
-            yield Finding(at, "unknown-output", f"There is no stage '{chain[1]}'")
-        return
-    if not _direct(stage, other):
-        yield _hidden(other, stage, at)
+    other = _read(pipeline, stage, chain[1], at, whole)
+    if not isinstance(other, Stage):
+        yield from other
         return
     kind = chain[2].lower() if len(chain) > 2 else "result"
     if kind == "outputs" and len(chain) > 3:
@@ -250,13 +254,9 @@ def _of_stage(pipeline: Pipeline, stage: Stage, chain: tuple[str, ...], at: Plac
 
 def _of_other_stage(pipeline: Pipeline, stage: Stage, chain: tuple[str, ...], at: Place, whole: bool) -> Iterator[Finding]:
     """`stageDependencies.<stage>.<job>.outputs['<step>.<variable>']` in a job or a variable."""
-    other = _named(pipeline.stages, chain[1])
-    if other is None:
-        if whole:
-            yield Finding(at, "unknown-output", f"There is no stage '{chain[1]}'")
-        return
-    if not _direct(stage, other):
-        yield _hidden(other, stage, at)
+    other = _read(pipeline, stage, chain[1], at, whole)
+    if not isinstance(other, Stage):
+        yield from other
         return
     if len(chain) < 3:
         return
