@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from aml import gates, roles
-from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, held
+from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, SIGN_ACTIONS, SIGNER, held
 from aml.audit import GRAPH
 from emulator import cli
 from emulator.client import Administrator
@@ -23,6 +27,8 @@ REGISTRY_GROUP = "rg-ml-shared"
 
 QUOTA_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a1"
 AUDIT_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a2"
+SIGN_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a3"
+KEY = "evidence"
 
 
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
@@ -36,6 +42,7 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     admin = Administrator(home)
     quota_reader(admin, specs[0]["subscription_id"])
     access_auditor(admin, specs[0]["subscription_id"])
+    evidence_signer(admin, specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
         registries = {
             name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
@@ -47,7 +54,9 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
             "workspace": workspace["id"],
             "storage": workspace["properties"]["storageAccount"],
             "registry": registries[spec["registry_name"]].result(),
+            "vault": workspace["properties"]["keyVault"],
         }
+        signing_key(home, scopes["vault"])
         environment = ENVIRONMENTS[spec["stage"]]
         names = {"name": f"azureml-{environment}", "client_id": spec["client_id"], "tenant_id": spec["tenant_id"]}
         connection = admin.azure_devops("connections", **AZURE_DEVOPS, **names)
@@ -116,11 +125,34 @@ def access_auditor(admin: Administrator, subscription: str) -> None:
     _role(admin, subscription, AUDIT_ROLE_ID, roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS)
 
 
-def _role(admin: Administrator, subscription: str, id: str, name: str, description: str, actions: list[str]) -> None:
+def evidence_signer(admin: Administrator, subscription: str) -> None:
+    """A role of our own: signing with a key of a vault, and nothing else of it."""
+    _role(admin, subscription, SIGN_ROLE_ID, SIGNER, "Sign with a key of a vault.", [], SIGN_ACTIONS)
+
+
+def signing_key(home: Path, vault: str) -> dict[str, str]:
+    """The key that signs in a workspace, in its vault: `key`, its address, and `public`, as PEM.
+
+    Anybody can make it again, from the vault's name, so that the specs in the repository can pin it. A real one is made in its vault and
+    never leaves it.
+    """
+    name = vault.rpartition("/")[2]
+    seed = hashlib.sha256(f"no secret: the example's key in {name}".encode()).hexdigest()
+    private = ec.derive_private_key(int(seed, 16), ec.SECP256R1())
+    pem = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()).decode()
+    made = cli.request(home, "POST", "/keyvault/keys", {"vault": name, "name": KEY, "version": seed[:32], "private": pem})
+    public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return {"key": str(made["kid"]), "public": public.decode()}
+
+
+def _role(
+    admin: Administrator, subscription: str, id: str, name: str, description: str, actions: list[str], data_actions: Sequence[str] = ()
+) -> None:
     scope = f"/subscriptions/{subscription}"
     properties = {
         "roleName": name, "type": "CustomRole", "description": description,
-        "permissions": [{"actions": actions, "notActions": []}], "assignableScopes": [scope],
+        "permissions": [{"actions": actions, "notActions": [], "dataActions": [*data_actions], "notDataActions": []}],
+        "assignableScopes": [scope],
     }  # fmt: skip
     admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{id}", {"properties": properties})
 

@@ -28,6 +28,7 @@ Document = dict[str, Any]
 FILE = ".cloud/identity.json"
 ENVIRONMENTS = {"dev": "dev", "test": "test", "prod": "production"}  # of each stage: GitHub's environment, the end of the connection's name
 QUOTA_READER = "Azure ML quota reader"
+SIGNER = "Azure ML evidence signer"
 
 # Role, where, why.
 ROLES = [
@@ -35,10 +36,12 @@ ROLES = [
     ("AzureML Data Scientist", "workspace", "submits jobs, registers assets, deploys; cannot create compute or change the workspace"),
     ("Storage Blob Data Contributor", "storage", "reads what jobs wrote, to seal it by digest"),
     ("AzureML Registry User", "registry", "hands models over (dev), takes them and records what is live (prod)"),
+    (SIGNER, "vault", "signs what was found out; cannot read, replace or renew a key, which no built-in role leaves out"),
 ]
 # What production's principal has beside, to audit who reaches it.
 AUDIT = (roles.AUDITOR, "subscription", "lists who reaches production (prod only); no built-in role reads just that")
 QUOTA_ACTIONS = [f"Microsoft.MachineLearningServices/locations/{what}/read" for what in ("vmsizes", "usages")]
+SIGN_ACTIONS = ["Microsoft.KeyVault/vaults/keys/sign/action"]  # data actions
 
 # The journeys whose jobs sign in to a workspace of each stage, and what for.
 JOURNEYS = {
@@ -102,9 +105,28 @@ class Directory:
             )
         scopes = {"subscription": f"/subscriptions/{at.subscription_id}", "workspace": at.arm_id}
         scopes["storage"] = str(found["properties"]["storageAccount"])
+        if at.signing.get("key"):
+            scopes["vault"] = self._vault(at, str(found["properties"].get("keyVault", "")))
         if at.registry_name:
             scopes["registry"] = registry.connect(at, self._credential).id
         return scopes
+
+    def _vault(self, at: Workspace, own: str) -> str:
+        """The ARM id of the vault that has the signing key: the workspace's own, or another of the subscription."""
+        name = at.signing["key"].removeprefix("https://").partition(".")[0].lower()
+        if own.rpartition("/")[2].lower() == name:
+            return own
+        asked = self.arm.list(
+            f"/subscriptions/{at.subscription_id}/resources",
+            **{"$filter": "resourceType eq 'Microsoft.KeyVault/vaults'", "api-version": "2021-04-01"},
+        )
+        if found := [str(one["id"]) for one in asked if str(one["name"]).lower() == name]:
+            return found[0]
+        raise Refusal(
+            f"There is no vault {name} that this sign-in can see",
+            f"The key that signs for {at.name} is in it, and its principal needs a role there",
+            f"have it made, sign in as somebody who can read it, or correct signing.key in .cloud/workspaces/{at.name}.yml",
+        )
 
     def devops(self, trust: Mapping[str, Any]) -> azure.Client:
         """Azure DevOps' REST API, below the organization."""
@@ -143,7 +165,7 @@ class Directory:
         """Make or change a role of our own. A new one gets an id made of its name and tenant-wide first scope, so none is made twice."""
         id = there["name"] if there else str(uuid.uuid5(_NAMES, f"{role['name']}|{role['scopes'][0]}".lower()))
         scopes = {scope.lower(): scope for scope in [*(there["properties"]["assignableScopes"] if there else ()), *role["scopes"]]}
-        permission = {"actions": role["actions"], "notActions": [], "dataActions": [], "notDataActions": []}
+        permission = {"actions": role["actions"], "notActions": [], "dataActions": role.get("data_actions", []), "notDataActions": []}
         body = {
             "roleName": role["name"], "description": role["description"], "type": "CustomRole", "permissions": [permission],
             "assignableScopes": list(scopes.values()),
@@ -270,12 +292,15 @@ def _azure_devops(connection: str) -> Iterator[Document]:
 def custom_roles(specs: Sequence[Workspace]) -> list[Document]:
     """The roles of our own, made once a tenant and assignable in the subscriptions whose principals have them."""
     made = []
-    for name, description, actions, stages in (
-        (QUOTA_READER, "Read VM sizes and quota of Azure Machine Learning.", QUOTA_ACTIONS, ("dev", "test", "prod")),
-        (roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS, ("prod",)),
+    everybody, signing = [*specs], [at for at in specs if at.signing.get("key")]
+    for name, description, actions, data_actions, of in (
+        (QUOTA_READER, "Read VM sizes and quota of Azure Machine Learning.", QUOTA_ACTIONS, [], everybody),
+        (SIGNER, "Sign with a key of a vault.", [], SIGN_ACTIONS, signing),
+        (roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS, [], [at for at in specs if at.stage == "prod"]),
     ):
-        if scopes := sorted({f"/subscriptions/{at.subscription_id}" for at in specs if at.stage in stages}):
-            made.append({"name": name, "description": description, "actions": actions, "scopes": scopes})
+        if scopes := sorted({f"/subscriptions/{at.subscription_id}" for at in of}):
+            more = {"data_actions": data_actions} if data_actions else {}
+            made.append({"name": name, "description": description, "actions": actions, **more, "scopes": scopes})
     return made
 
 
@@ -398,16 +423,17 @@ def of_custom_role(role: Document, found: Document | None) -> Difference | None:
     if found is None:
         return Difference("", "custom role", f"there is no role {role['name']}", "plan_identity --apply", (role, None))
     permission = found["properties"]["permissions"][0]
-    actions = {action.lower() for action in permission["actions"]}
-    more = [*permission.get("dataActions", ()), *permission.get("notActions", ()), *found["properties"]["permissions"][1:]]
+    allowed = [{action.lower() for action in permission.get(kind) or ()} for kind in ("actions", "dataActions")]
+    wanted = [{action.lower() for action in role.get(kind, ())} for kind in ("actions", "data_actions")]
+    more = [*(permission.get("notActions") or ()), *found["properties"]["permissions"][1:]]
     scopes = {scope.lower() for scope in found["properties"]["assignableScopes"]}
     missing = [
         scope for scope in role["scopes"] if scope.lower() not in scopes and not any(scope.lower().startswith(one + "/") for one in scopes)
     ]
-    if actions == {action.lower() for action in role["actions"]} and not more and not missing:
+    if allowed == wanted and not more and not missing:
         return None
     listed = ", ".join(found["properties"]["assignableScopes"])
-    says = f"role {role['name']} has actions {', '.join(sorted(permission['actions']))} in {listed}"
+    says = f"role {role['name']} has actions {', '.join(sorted(set().union(*allowed))) or 'none'} in {listed}"
     return Difference("", "custom role", says, "plan_identity --apply", (role, found))
 
 
@@ -471,7 +497,8 @@ def text(plan: Document) -> str:
     if trust["organization"]:
         lines.append(f"Azure DevOps project {trust['organization']}/{trust['project']}.")
     for role in plan["roles"]:
-        lines.append(f"Role {role['name']}, a role of our own: {', '.join(role['actions'])}; in {', '.join(role['scopes'])}.")
+        actions = ", ".join([*role["actions"], *role.get("data_actions", ())])
+        lines.append(f"Role {role['name']}, a role of our own: {actions}; in {', '.join(role['scopes'])}.")
     for entry in plan["workspaces"]:
         lines += ["", f"{entry['workspace']} ({entry['stage']}): application {entry['application']}, client id {entry['client_id']}"]
         for one in entry["credentials"]:

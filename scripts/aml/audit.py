@@ -420,7 +420,7 @@ def _of_group(seen: Seen, one: Assignment, what: str, fix: str, key: str, ours: 
 
 def _of_roles(seen: Seen, plan: Document | None) -> Iterator[Finding]:
     """Custom roles that the plan names, and that are more than it says by now."""
-    wanted = {one["name"].lower(): one["actions"] for one in _roles_of_ours(seen, plan)}
+    wanted = {one["name"].lower(): [*one["actions"], *one.get("data_actions", ())] for one in _roles_of_ours(seen, plan)}
     held = {one.role_id for one in seen.assignments}
     for role in seen.roles.values():
         if role.custom and role.id in held and (actions := wanted.get(role.name.lower())) and (more := role.beyond(actions)):

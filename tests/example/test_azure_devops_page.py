@@ -108,11 +108,12 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
     spec = followed.spec(stage)
     held = followed.az("role", "assignment", "list", "--all", "--assignee", spec["client_id"])
     kinds = {"subscription": "/subscriptions/", "workspace": "/workspaces/", "storage": "/storageAccounts/", "registry": "/registries/"}
+    kinds["vault"] = "/vaults/"
     assert {one["roleDefinitionName"] for one in held} == {role for role, _, _ in _provision.held(stage)}
     for role, where, _ in _provision.held(stage):
         (scope,) = [one["scope"] for one in held if one["roleDefinitionName"] == role]
         assert kinds[where].lower() in scope.lower()
-        assert where not in ("workspace", "storage") or spec["resource_group"] in scope, "none in the other's"
+        assert where not in ("workspace", "storage", "vault") or spec["resource_group"] in scope, "none in the other's"
     url = f"https://dev.azure.com/contoso/mlops/_apis/serviceendpoint/endpoints?endpointNames={connection}&api-version=7.1"
     (made,) = followed.az("rest", "--resource", "499b84ac-1321-427f-aa17-267ca6975798", "--url", url)["value"]
     parameters = made["authorization"]["parameters"]

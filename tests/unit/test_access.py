@@ -174,6 +174,7 @@ def test_the_journeys_that_production_trusts_are_those_that_sign_in_to_it() -> N
     ({"actions": [*access.QUOTA_ACTIONS, "*/read"]}, False),
     ({"actions": access.QUOTA_ACTIONS[:1]}, False),
     ({"dataActions": ["*"]}, False),
+    ({"notActions": ["a/b"]}, False),
 ])  # fmt: skip
 def test_a_role_of_our_own_has_just_its_actions(changes: dict[str, Any], right: bool) -> None:
     role = {"name": access.QUOTA_READER, "description": "d", "actions": access.QUOTA_ACTIONS, "scopes": [f"/subscriptions/{SUBSCRIPTION}"]}
@@ -183,6 +184,18 @@ def test_a_role_of_our_own_has_just_its_actions(changes: dict[str, Any], right: 
     assert access.of_custom_role(role, None)
     elsewhere = {"name": "x", "properties": {"permissions": [permission], "assignableScopes": ["/subscriptions/other"]}}
     assert access.of_custom_role(role, elsewhere)
+
+
+def test_a_role_that_signs_may_do_nothing_else() -> None:
+    role = {"name": access.SIGNER, "description": "d", "actions": [], "data_actions": access.SIGN_ACTIONS, "scopes": ["/subscriptions/1"]}
+    for data_actions, right in (
+        (access.SIGN_ACTIONS, True),
+        ([], False),
+        ([*access.SIGN_ACTIONS, "Microsoft.KeyVault/vaults/keys/read"], False),
+    ):
+        permission = {"actions": [], "notActions": [], "dataActions": data_actions, "notDataActions": []}
+        found = {"name": "x", "properties": {"permissions": [permission], "assignableScopes": role["scopes"]}}
+        assert (access.of_custom_role(role, found) is None) == right
 
 
 @pytest.mark.parametrize("hostile", ["it's", "$(id)", "`id`", 'a"b', "a\\b", "a\nb", "; rm -rf /"])

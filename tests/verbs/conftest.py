@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from _provision import REGISTRY_GROUP, access_auditor, held, quota_reader
+from _provision import REGISTRY_GROUP, access_auditor, evidence_signer, held, quota_reader
 from aml import azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
@@ -341,11 +341,12 @@ def site(emulator: Any) -> Site:
     admin = Administrator(emulator.home)
     quota_reader(admin, SUBSCRIPTION)
     access_auditor(admin, SUBSCRIPTION)
+    evidence_signer(admin, SUBSCRIPTION)
     found = Site(admin, {}, {}, admin.registry("mlr-verbs", REGISTRY_GROUP))
     for stage in ("dev", "prod"):
         made = admin.workspace(f"mlw-verbs-{stage}", f"rg-verbs-{stage}")
         scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
-        scopes |= {"storage": made["properties"]["storageAccount"], "registry": found.registry}
+        scopes |= {"storage": made["properties"]["storageAccount"], "registry": found.registry, "vault": made["properties"]["keyVault"]}
         roles = [{"role": role, "scope": scopes[where]} for role, where, _ in held(stage)]
         body = {"name": f"verbs-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
         found.ids[stage] = made["id"]

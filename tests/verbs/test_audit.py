@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import jsonschema_rs
 import pytest
 
-from _provision import access_auditor, quota_reader
+from _provision import access_auditor, evidence_signer, quota_reader
 from aml import access, audit, azure, command, roles, workspace
 from emulator.client import Administrator
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
@@ -25,6 +25,7 @@ from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
 ROOT = Path(__file__).parents[2]
 SUB = f"/subscriptions/{SUBSCRIPTION}"
 GROUP = f"{SUB}/resourceGroups/rg-audited"
+PEM = json.dumps((Path(__file__).parents[1] / "unit" / "corpus" / "signing" / "public.pem").read_text())
 GITHUB = "https://token.actions.githubusercontent.com"
 REPOSITORY = "contoso/audited"
 ROLE = {
@@ -168,7 +169,9 @@ def tenant(another_emulator: Callable[[], Any]) -> tuple[Any, str]:
     admin.arm("PATCH", storage, {"properties": {"allowSharedKeyAccess": False}})
     quota_reader(admin, SUBSCRIPTION)
     access_auditor(admin, SUBSCRIPTION)
+    evidence_signer(admin, SUBSCRIPTION)
     scopes = {"subscription": SUB, "workspace": made["id"], "storage": storage, "registry": admin.registry("mlr-audited", "rg-registry")}
+    scopes["vault"] = made["properties"]["keyVault"]
     body = {
         "name": "audited-ci",
         "federated": [[GITHUB, f"repo:{REPOSITORY}:environment:production"]],
@@ -196,14 +199,17 @@ def audited(tenant: tuple[Any, str], tmp_path: Path, capsys: Any, monkeypatch: p
         "stage": "prod", "tenant_id": TENANT, "subscription_id": SUBSCRIPTION, "resource_group": "rg-audited",
         "workspace_name": "audited", "client_id": client, "registry_name": "mlr-audited", "endpoint_name": "audited",
     }  # fmt: skip
-    (folder / ".cloud" / "workspaces" / "prod.yml").write_text("".join(f"{key}: {value}\n" for key, value in spec.items()))
+    vault = Administrator(emulator.home).workspace("audited", "rg-audited")["properties"]["keyVault"]
+    signing = f"signing: {{key: https://{vault.rpartition('/')[2]}.vault.azure.net/keys/evidence/{'0' * 32}, trusted: [{PEM}]}}\n"
+    text = "".join(f"{key}: {value}\n" for key, value in spec.items()) + signing
+    (folder / ".cloud" / "workspaces" / "prod.yml").write_text(text)
     monkeypatch.chdir(folder)
     made = Audited(Path(), Administrator(emulator.home), emulator, client, capsys)
     made.folder = folder
     at = workspace.load(folder, "prod")
     trust = dict.fromkeys(("repository_ids", "catalog", "tags", "organization", "project"), "")
     trust |= {"repository": REPOSITORY, "binding": "none"}
-    scopes = {"subscription": SUB, "workspace": at.arm_id, "storage": made.parts["storageAccount"]}
+    scopes = {"subscription": SUB, "workspace": at.arm_id, "storage": made.parts["storageAccount"], "vault": vault}
     scopes["registry"] = f"{SUB}/resourceGroups/rg-registry/providers/Microsoft.MachineLearningServices/registries/mlr-audited"
     held = made.admin.arm("GET", f"{SUB}/providers/Microsoft.Authorization/roleAssignments", version="2022-04-01")["value"]
     admins = [one for one in held if one["properties"]["roleDefinitionId"].endswith("8e3af657-a8ff-443c-a75c-2fe8c4bcb635")]
@@ -225,7 +231,7 @@ def test_production_as_planned_passes_twice_and_leaves_the_same(audited: Audited
     assert "accepted: service principal" in said
     assert "because the landing zone's own pipeline" in said
     assert {one["name"] for one in audited.predicate["findings"] if one["says"] == "none"} >= {"person-write", "not-seen", "client-secret"}
-    assert len(audited.predicate["facts"]["assignments"]) == 6, "five planned, and the administrator's"
+    assert len(audited.predicate["facts"]["assignments"]) == 7, "six planned, and the administrator's"
     assert "The audit passed" in audited.page
     first = json.dumps(audited.sarif)
     subject = json.loads((audited.folder.parent / "evidence" / "audit_access-prod.json").read_text())["subject"]

@@ -23,6 +23,7 @@ from emulator.core import SUBSCRIPTION, TENANT
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 BOUND = len(access.JOURNEYS["prod"])  # credentials of production for GitHub
 GRAPH = "https://graph.microsoft.com/beta"
+PEM = json.dumps((Path(__file__).parents[1] / "unit" / "corpus" / "signing" / "public.pem").read_text())
 
 
 @dataclass
@@ -88,7 +89,8 @@ class Team:
         }  # fmt: skip
         path = self.folder / ".cloud" / "workspaces" / f"{workspace}.yml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(f"{key}: {value} # as given\n" for key, value in given.items()))
+        signing = f"signing: {{key: https://kv{self.name}{workspace}.vault.azure.net/keys/evidence/{'0' * 32}, trusted: [{PEM}]}}\n"
+        path.write_text("".join(f"{key}: {value} # as given\n" for key, value in given.items()) + signing)
 
     def graph(self, method: str, path: str, body: Any = None) -> Any:
         """A call of Microsoft Graph as the administrator."""
@@ -191,6 +193,7 @@ def test_from_specs_to_principals_that_sign_in(team: Team, azure: Any) -> None:
             ("AzureML Data Scientist", f"{team.name}-{stage}"),
             ("Storage Blob Data Contributor", f"st{team.name}{stage}"),
             ("AzureML Registry User", "mlr-plans"),
+            ("Azure ML evidence signer", f"kv{team.name}{stage}"),
             *([("Azure ML access auditor", SUBSCRIPTION)] if stage == "prod" else []),
         }
     trusted = team.credentials("prod")
@@ -473,5 +476,5 @@ def test_killed_at_any_call_it_goes_on_where_it_was(team: Team, azure: Any) -> N
     for stage in ("dev", "prod"):
         found = team.graph("GET", f"/applications?$filter=displayName eq '{team.name}-{stage}-ci'")["value"]
         assert len(found) == 1
-        assert len(team.roles(stage)) == (4 if stage == "dev" else 5)
+        assert len(team.roles(stage)) == len(access.held(stage))
     assert len(team.credentials("prod")) == BOUND + 1

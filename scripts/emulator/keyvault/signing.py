@@ -50,6 +50,14 @@ def create(body: Document) -> Document:
     return {"kty": kind, "key_ops": wanted, "private": pem.decode()}
 
 
+def known(pem: str) -> Document:
+    """A P-256 key that somebody has, as `create` makes one. Raises ValueError for anything else."""
+    private = serialization.load_pem_private_key(pem.encode(), None)
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+        raise ValueError("a private key of the curve P-256 is expected")
+    return {"kty": "EC", "key_ops": ["sign", "verify"], "private": pem}
+
+
 def _load(found: Document) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
     key = serialization.load_pem_private_key(found["private"].encode(), None)
     assert isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from emulator import admin
 from emulator.core import Route
 from emulator.keyvault import responses as r
+from emulator.keyvault import seeds
 
 HOST = "{vault}.vault.azure.net"
 
@@ -41,4 +43,5 @@ ROUTES = [
     _route("POST", "/keys/{name}/{version}/sign", "key", "sign/action", r.sign, "Sign a digest"),
     _route("POST", "/keys/{name}/{version}/verify", "key", "verify/action", r.verify, "Verify a signature"),
     *_both("key", "read"),
+    Route("POST", admin.HOST, "/keyvault/keys", seeds.add_key, auth="none", doc="A key that is known beforehand"),
 ]
