@@ -24,7 +24,6 @@ from aml import (
     deployment,
     digest,
     evidence,
-    gates,
     identity,
     jobs,
     metrics,
@@ -102,10 +101,10 @@ def job_part(made_by: Mapping[str, Any], name: str, figures: list[Figure]) -> di
 
 
 def file_parts(folder: Path, release: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of the files that decide how the model is judged, gated, deployed and tested, and of the requests of the smoke cases."""
+    """Digests of the files that decide how the model is judged, deployed and tested, with the requests of the smoke cases, and of those
+    that protect production."""
     settings = release["deploy"]
-    paths = {spec.RELEASE, settings["endpoint"], settings["deployment"], settings["smoke"]}
-    paths |= {gates.FILE} if (folder / gates.FILE).exists() else set()
+    paths = {spec.RELEASE, settings["endpoint"], settings["deployment"], settings["smoke"], *bundle.guards(folder)}
     paths |= {case["request_file"] for case in spec.trusted(folder, settings["smoke"], "smoke")["cases"] if "request_file" in case}
     return {path: digest.of_file(folder / path) for path in sorted(paths)}
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import rfc8785
 
-from aml import blobs, command, digest, registry
+from aml import access, blobs, command, digest, gates, registry, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.registry import Registry
@@ -168,8 +168,14 @@ def deployment_name(document: Mapping[str, Any], deployment_file: str, instance_
     return f"d-{digest.of_document(content).removeprefix('sha256:')[:10]}"
 
 
+def guards(project: Path) -> list[str]:
+    """The files of a checkout that protect production: the workspace specs, which pin the signing keys, the gates and the identity plan."""
+    specs = [f"{workspace.FOLDER}/{name}.yml" for name in workspace.names(project)]
+    return [*specs, *(path for path in (gates.FILE, access.FILE) if (project / path).exists())]
+
+
 def mismatches(document: Mapping[str, Any], project: Path) -> list[str]:
-    """How a checkout differs from a bundle: one line for each file or folder that is missing or has other content."""
+    """How a checkout differs from a bundle: one line for each file or folder that is missing, new or has other content."""
     lines = []
     expected = dict(document["files"])
     if document.get("code"):
@@ -179,6 +185,7 @@ def mismatches(document: Mapping[str, Any], project: Path) -> list[str]:
             lines.append(f"{path} is not in the checkout; the bundle has it with {wanted}")
         elif (found := digest.of_tree(project / path)) != wanted:
             lines.append(f"{path} is {found} in the checkout, {wanted} in the bundle")
+    lines += [f"{path} is in the checkout, and the bundle was sealed without it" for path in guards(project) if path not in expected]
     return lines
 
 

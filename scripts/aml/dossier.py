@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from aml import bundle, calendar, changes, ci, digest, gates, plain, proof, risk, spec
+from aml import access, bundle, calendar, changes, ci, digest, gates, plain, proof, risk, spec, workspace
 from aml.changes import Machine
 from aml.commits import Person, Range
 from aml.proof import Piece
@@ -153,8 +153,11 @@ def _bundle(bundle_id: str, document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_roles(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    roles = {spec.RELEASE: "release", gates.FILE: "gate", **{settings[role]: role for role in ("endpoint", "deployment", "smoke")}}
-    return [{**row, "role": roles.get(row["path"], "other")} for row in rows]
+    roles = {spec.RELEASE: "release", gates.FILE: "gate", access.FILE: "identity"}
+    roles |= {settings[role]: role for role in ("endpoint", "deployment", "smoke")}
+    return [
+        {**row, "role": "workspace" if row["path"].startswith(f"{workspace.FOLDER}/") else roles.get(row["path"], "other")} for row in rows
+    ]
 
 
 # Who.

@@ -178,6 +178,7 @@ RULES: list[Rule] = [
     ("no gate", "high", _ungated),
     ("nobody may approve", "high", _nobody),
     ("the gate can be passed by", "high", _exceptions),
+    ("who may act has changed", "high", lambda document: _files(document, "workspace", "identity")),
     ("what decides has changed", "high", lambda document: _files(document, "gate", "smoke", "release")),
     ("uncommitted files", "high", _dirty),
     ("another kind of model", "high", lambda document: _part(document, "kind of model", CHANGED)),

@@ -239,6 +239,8 @@ def test_a_change_of_what_decides_is_high_and_one_of_what_runs_is_medium() -> No
     other = digest.of_bytes(b"other")
     for path in (".cloud/gates.yml", ".cloud/release.yml", "tests/smoke/cases.yml"):
         assert "what decides has changed" in rules(changed(files={path: other}))
+    for path in (".cloud/workspaces/prod.yml", ".cloud/identity.json"):
+        assert "who may act has changed" in rules(changed(files={path: other}))
     assert "what decides has changed" not in rules(changed(files={".cloud/online/endpoint.yml": other}))
     assert "new scoring code" in rules(changed(code={"digest": other}))
     assert "another kind of model" in rules(changed(model={"type": "custom_model"}))

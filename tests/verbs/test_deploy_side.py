@@ -38,6 +38,7 @@ def test_the_workspace_spec_overrides_machine_and_count_and_a_new_count_scales(p
     made = project.arm("GET", path)
     assert (made["properties"]["instanceType"], made["sku"]["capacity"]) == ("Standard_DS2_v2", 2)
     project.edit(".cloud/workspaces/dev.yml", "instance_count: 2", "instance_count: 1")
+    bundle_id = project.edit_and_seal(bundle_id)
     assert f"updated  deployment {deployment}" in project.run("deploy_online", bundle_id=bundle_id).out
     assert project.arm("GET", path)["sku"]["capacity"] == 1
     # What autoscaling made of it since is left alone.
@@ -114,7 +115,7 @@ def test_too_little_quota_for_more_instances_is_told_before_anything_is_scaled(p
     project.append(".cloud/workspaces/dev.yml", "instance_count: 1\n")
     bundle_id, made = project.deployed()
     project.edit(".cloud/workspaces/dev.yml", "instance_count: 1", "instance_count: 49")
-    refused = project.run("deploy_online", bundle_id=bundle_id).refusal
+    refused = project.run("deploy_online", bundle_id=project.edit_and_seal(bundle_id)).refusal
     assert "the quota does not suffice: 49 x Standard_DS3_v2 need 228 more cores" in refused
     assert project.arm("GET", f"onlineEndpoints/{project.name}-dev/deployments/{made}")["sku"]["capacity"] == 1
 

@@ -125,7 +125,9 @@ def test_a_release_that_replaces_another_one(repository: Any, azure: Any) -> Non
     [rmse] = [one for one in found["changes"]["metrics"] if one["name"] == "rmse"]
     assert (rmse["candidate"], rmse["champion"], rmse["change"], rmse["goal"]) == (38.5, 40.0, "better", "minimize")
     changed = {one["path"]: one["diff"] for one in found["changes"]["files"] if one["change"] == "changed"}
-    assert list(changed) == [".cloud/online/deployment.yml"]
+    assert list(changed) == [".cloud/online/deployment.yml", ".cloud/workspaces/prod.yml"]
+    assert "+location: westeurope" in changed[".cloud/workspaces/prod.yml"]
+    assert "who may act has changed" in {one["rule"] for one in found["risk"]["reasons"]}
     assert {"-instance_count: 1", "+instance_count: 2"} <= set(changed[".cloud/online/deployment.yml"])
     assert found["changes"]["dependencies"] == []
 

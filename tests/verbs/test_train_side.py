@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aml import bundle
+from aml import bundle, digest
 
 
 def test_a_model_is_judged_registered_and_sealed_once(project: Any) -> None:
@@ -44,9 +44,39 @@ def test_a_model_is_judged_registered_and_sealed_once(project: Any) -> None:
         ".cloud/release.yml",
         ".cloud/online/endpoint.yml",
         ".cloud/online/deployment.yml",
+        ".cloud/workspaces/dev.yml",
+        ".cloud/workspaces/prod.yml",
         "tests/smoke/cases.yml",
         "tests/smoke/bad.json",
     }
+
+
+def test_what_protects_production_is_sealed_byte_by_byte(project: Any) -> None:
+    """Gates, pinned keys and the identity plan: one byte of any gives another bundle, and a checkout that differs goes nowhere."""
+    paths = [".cloud/gates.yml", ".cloud/identity.json", ".cloud/workspaces/dev.yml", ".cloud/workspaces/prod.yml"]
+    project.write(paths[0], (gates := b"gates: []\n").decode())
+    project.write(paths[1], "{}\n")
+    sealed = [project.bundle()]
+    assert set(paths) < set(project.evidence("seal_bundle")["facts"]["bundle"]["files"])
+    for path in paths:
+        before = (project.folder / path).read_bytes()
+        project.append(path, "\n")
+        assert f"{path} is sha256:" in project.run("deploy_online", bundle_id=sealed[0]).refusal
+        assert "it has 1 mismatch, listed above" in (verified := project.run("verify_bundle", bundle_id=sealed[0])).refusal
+        assert f"error: {path} is sha256:" in verified.err
+        sealed.append(project.edit_and_seal(sealed[0]))
+        (project.folder / path).write_bytes(before)
+    assert len(set(sealed)) == 1 + len(paths)
+    assert project.edit_and_seal(sealed[0]) == sealed[0]
+
+    # What is taken away after the seal is missed, and what is added is not overlooked.
+    (project.folder / paths[0]).unlink()
+    project.write(".cloud/workspaces/other.yml", (project.folder / paths[3]).read_text())
+    verified = project.run("verify_bundle", bundle_id=sealed[0])
+    assert [line for line in verified.err.splitlines() if line.startswith("error")] == [
+        f"error: .cloud/gates.yml is not in the checkout; the bundle has it with {digest.of_bytes(gates)}",
+        "error: .cloud/workspaces/other.yml is in the checkout, and the bundle was sealed without it",
+    ]
 
 
 def test_other_files_get_the_next_version_and_the_same_files_the_same(project: Any) -> None:
