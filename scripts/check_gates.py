@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, endpoint, evidence, gates, identity, spec, workspace
+from aml import azure, break_glass, bundle, ci, command, endpoint, evidence, gates, identity, spec, workspace
 from aml.command import Refusal
 from aml.deployment import BUNDLE
 from aml.gates import Finding, Gate
@@ -75,15 +75,29 @@ def check(
     now = now or datetime.now(timezone.utc)
     written, (gate,) = gates.load(at.project, environment)
     system = gates.connect(written, repository, azure_devops)
-    found = [*gates.protected(system, gate), *gates.thawed(gate, now), *gates.ticketed(gate, ticket, message_of(at.project))]
-    return [*found, *about_release(at, gate, bundle_id, statements, now)]
+    found = [*gates.thawed(gate, now), *gates.ticketed(gate, ticket, message_of(at.project))]
+    found += about_release(at, gate, bundle_id, statements, now)
+    return [*gates.protected(system, gate), *emergency(at, gate, bundle_id, statements, found, now)]
+
+
+def emergency(at: Workspace, gate: Gate, bundle_id: str, statements: Path, found: list[Finding], now: datetime) -> list[Finding]:
+    """What was found of the release, with what breaking the glass waives of it, where it is broken for this bundle in this run."""
+    if not bundle_id or not break_glass.allowed(gate):
+        return found
+    signed = break_glass.signed(statements, at.project)
+    glass = break_glass.standing(signed, bundle_id, ci.run_url(), gate["environment"], now)
+    if not glass:
+        return found
+    said = break_glass.words(glass)
+    ci.warning(f"The glass is broken for environment {gate['environment']}: {said}")
+    return [Finding("break-glass", True, f"the glass is BROKEN: {said}"), *break_glass.waived(found, gate, glass)]
 
 
 def keep(folder: Path, at: Workspace, environment: str, bundle_id: str, started: str, found: list[Finding]) -> None:
     """Leave evidence about the bundle."""
     subject = evidence.about_bundle(spec.release(at.project)["model"]["name"], bundle.checked_id(bundle_id))
     verdict = "passed" if all(finding.passed for finding in found) else "failed"
-    findings = [asdict(finding) for finding in found]
+    findings = [{key: value for key, value in asdict(finding).items() if key != "waivable"} for finding in found]
     facts = {"environment": environment}
     made = evidence.statement(subject, "check_gates", verdict, workspace=at.name, started=started, findings=findings, facts=facts)
     evidence.write(folder, made)

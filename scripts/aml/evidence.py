@@ -31,6 +31,14 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
+def moment(text: str) -> datetime:
+    """A time of a statement. Raises ValueError for what is none, or says not where its clock is."""
+    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    return found
+
+
 def about_job(name: str, content_key: str) -> dict[str, Any]:
     """A subject for what is known of a job; its digest is the content key, of the form `sha256:<hex>` or `<hex>`."""
     return {"name": f"job/{name}", "digest": {"sha256": content_key.removeprefix("sha256:")}}

@@ -45,6 +45,7 @@ class Finding:
     passed: bool
     says: str
     fix: str = ""
+    waivable: bool = False  # whether breaking the glass waives it, see break_glass
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def thawed(gate: Gate, now: datetime) -> Iterator[Finding]:
         return
     over = [window.says(until) for window, until in calendar.frozen(calendar.windows(gate["freeze"]), now)]
     says = f"nothing is promoted during {'; '.join(over)}" if over else "no freeze is on"
-    yield Finding("freeze", not over, says, "run it again when the freeze is over" if over else "")
+    yield Finding("freeze", not over, says, "run it again when the freeze is over" if over else "", waivable=True)
 
 
 def ticketed(gate: Gate, ticket: str, message: str) -> Iterator[Finding]:
@@ -166,7 +167,8 @@ def ticketed(gate: Gate, ticket: str, message: str) -> Iterator[Finding]:
         found = re.fullmatch(pattern, ticket.strip()) if ticket else re.search(pattern, message[:20_000])
         where = f"the ticket {spec.quoted(ticket)}" if ticket else "the commit's message"
         says = f"{where} has {spec.quoted(found[0])}" if found else f"{where} has nothing like {pattern}"
-        yield Finding("ticket", bool(found), says, "" if found else "name the change request in the commit's message, or with --ticket")
+        fix = "" if found else "name the change request in the commit's message, or with --ticket"
+        yield Finding("ticket", bool(found), says, fix, waivable=True)
 
 
 def proven(gate: Gate, statements: Sequence[Mapping[str, Any]], digests: set[str], now: datetime) -> Iterator[Finding]:
@@ -189,7 +191,8 @@ def proven(gate: Gate, statements: Sequence[Mapping[str, Any]], digests: set[str
         seen = "none" if age is None else f"one of {_hours(age)} ago{'' if good else ' that failed'}"
         expected = "a statement" if limit is None else f"a statement of the last {limit:g} h"
         fix = f"run {rule['verb']} again in {rule['workspace']}"
-        yield Finding(name, passed, f"expected {expected}, found {seen}", "" if passed else fix)
+        waivable = age is None or good  # that it is missing or too old may be waived, that it failed may not
+        yield Finding(name, passed, f"expected {expected}, found {seen}", "" if passed else fix, waivable)
 
 
 def statements(folder: Path, project: Path) -> list[dict[str, Any]]:
@@ -216,11 +219,11 @@ def soaked(gate: Gate, standing: Mapping[str, Any], now: datetime) -> Finding:
     soak = gate["soak"]
     name, fix = f"soak in {soak['workspace']}", f"deploy the bundle in {soak['workspace']}, and promote it later"
     if not standing:
-        return Finding(name, False, "the bundle is not deployed there", fix)
+        return Finding(name, False, "the bundle is not deployed there", fix, waivable=True)
     age, limit = now - _time(standing["created"]), timedelta(hours=soak["hours"])
     passed = age >= limit and standing["percent"] > 0
     says = f"expected {soak['hours']:g} h and traffic, found a deployment of {_hours(age)} ago with {standing['percent']} % of the traffic"
-    return Finding(name, passed, says, "" if passed else f"wait; {fix}")
+    return Finding(name, passed, says, "" if passed else f"wait; {fix}", waivable=True)
 
 
 def _time(text: str) -> datetime:
