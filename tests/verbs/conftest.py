@@ -113,6 +113,7 @@ class Project:
     name: str
     site: Site
     capsys: Any
+    secret: str = SECRET
 
     @property
     def admin(self) -> Administrator:
@@ -164,8 +165,8 @@ class Project:
         self.write(path, (self.folder / path).read_text() + text)
 
     def run(self, verb: str, workspace: str = "dev", **flags: str) -> Outcome:
-        """Run a verb in this process, as the workspace's own principal."""
-        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace], SECRET
+        """Run a verb in this process, as the workspace's own principal; without the secret, as whoever the environment says."""
+        os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = self.site.clients[workspace], self.secret
         words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
         self.capsys.readouterr()
         refusal = ""
@@ -363,28 +364,46 @@ def name() -> str:
     return f"p{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture(scope="session")
+def new_project(site: Site) -> Callable[[str, Path, Any], Project]:
+    """Writes a project of a name into a folder: nothing of it is in Azure yet."""
+
+    def make(name: str, folder: Path, capsys: Any) -> Project:
+        made = Project(folder, name, site, capsys)
+        for path, text in FILES.items():
+            made.write(path, text.replace("name: delay,", f"name: {made.name},"))
+        for stage in ("dev", "prod"):
+            spec = {
+                "stage": stage,
+                "tenant_id": TENANT,
+                "subscription_id": SUBSCRIPTION,
+                "resource_group": f"rg-verbs-{stage}",
+                "workspace_name": f"mlw-verbs-{stage}",
+                "client_id": site.clients[stage],
+                "registry_name": "mlr-verbs",
+                "endpoint_name": f"{made.name}-{stage}",
+            }
+            made.write(f".cloud/workspaces/{stage}.yml", "".join(f"{key}: {value}\n" for key, value in spec.items()))
+        return made
+
+    return make
+
+
 @pytest.fixture
-def project(name: str, site: Site, azure: Any, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+def project(
+    name: str,
+    new_project: Callable[[str, Path, Any], Project],
+    azure: Any,
+    tmp_path: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Project]:
     """A project of its own, with nothing trained or deployed; its endpoints give their quota back at the end."""
     monkeypatch.setenv("AML_GRANT_SECONDS", "0")
     monkeypatch.setenv("AML_EVIDENCE", str(tmp_path / "evidence"))
     monkeypatch.setenv("AZURE_CLIENT_ID", "")
     monkeypatch.setenv("AZURE_CLIENT_SECRET", "")
-    made = Project(tmp_path / "project", name, site, capsys)
-    for path, text in FILES.items():
-        made.write(path, text.replace("name: delay,", f"name: {made.name},"))
-    for stage in ("dev", "prod"):
-        spec = {
-            "stage": stage,
-            "tenant_id": TENANT,
-            "subscription_id": SUBSCRIPTION,
-            "resource_group": f"rg-verbs-{stage}",
-            "workspace_name": f"mlw-verbs-{stage}",
-            "client_id": site.clients[stage],
-            "registry_name": "mlr-verbs",
-            "endpoint_name": f"{made.name}-{stage}",
-        }
-        made.write(f".cloud/workspaces/{stage}.yml", "".join(f"{key}: {value}\n" for key, value in spec.items()))
+    made = new_project(name, tmp_path / "project", capsys)
     assert not made.run("register_environment").refusal
     yield made
     azure.ask("DELETE", "/faults")
