@@ -46,13 +46,14 @@ class Client:
         said = f"Basic {base64.b64encode(f':{token}'.encode()).decode()}" if personal else f"Bearer {token}"
         self._session = rest.Session({"Authorization": said, "Accept": "application/json", "X-TFS-FedAuthRedirect": "Suppress"})
 
-    def get(self, path: str, **query: str) -> Any:
+    def get(self, path: str, *, version: str = VERSION, **query: str) -> Any:
         """Read; None for what is not there, or not for this token to see."""
-        return self._json(self._send("GET", path, query))
+        return self._json(self._send("GET", path, {**query, "api-version": version}))
 
-    def post(self, path: str, body: Any) -> Any:
+    def post(self, path: str, body: Any, *, version: str = VERSION, content_type: str = "application/json", **query: str) -> Any:
         """Add."""
-        return self._json(self._send("POST", path, body=body), missing=False)
+        response = self._send("POST", path, {**query, "api-version": version}, body, content_type)
+        return self._json(response, missing=False)
 
     def patch(self, path: str, body: Any) -> Any:
         """Change."""
@@ -73,10 +74,12 @@ class Client:
         found: list[dict[str, Any]] = (self._json(self._session.send("GET", url, query)) or {}).get("value", [])
         return [one for one in found if one.get("isActive", True)]
 
-    def _send(self, method: str, path: str, query: dict[str, str] | None = None, body: Any = None) -> HttpResponse:
+    def _send(
+        self, method: str, path: str, query: dict[str, str] | None = None, body: Any = None, content_type: str = "application/json"
+    ) -> HttpResponse:
         """`path` is below the project; one that begins with / below the organization."""
         below = f"{self._root}/_apis{path}" if path.startswith("/") else f"{self._root}/{quote(self.project, safe='')}/_apis/{path}"
-        return self._session.send(method, below, {**(query or {}), "api-version": VERSION}, body)
+        return self._session.send(method, below, {"api-version": VERSION, **(query or {})}, body, content_type)
 
     def _json(self, response: HttpResponse, *, missing: bool = True) -> Any:
         status = response.status_code

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -32,8 +33,8 @@ def now() -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time of a statement. Raises ValueError for what is none, or says not where its clock is."""
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    """A time of a statement, or of a service, to the second. Raises ValueError for what is none, or says not where its clock is."""
+    found = datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
     if found.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
     return found

@@ -113,5 +113,7 @@ def _fix(response: HttpResponse, reads: bool) -> str:
         return "give it a token that has not expired"
     if status in (403, 404):
         grant = needed.replace("=", ": ").replace("_", "-") or ("actions: read" if reads else "administration: write")
-        return f"grant the job `permissions: {grant}`" if reads else f"use the token of somebody who administers the repository ({grant})"
+        if reads or "administration" not in grant:  # which no job can have
+            return f"grant the job `permissions: {grant}`"
+        return f"use the token of somebody who administers the repository ({grant})"
     return "correct what GitHub names" if status < 500 else "run it again; if it stays, look at GitHub's status page"

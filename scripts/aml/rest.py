@@ -25,11 +25,14 @@ class Session:
         policies = [UserAgentPolicy(sdk_moniker="azureml-catalog"), HeadersPolicy(dict(headers)), Transient(patient=False)]
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient("https://", policies=policies)
 
-    def send(self, method: str, url: str, query: Mapping[str, str] | None = None, body: Any = None) -> HttpResponse:
+    def send(
+        self, method: str, url: str, query: Mapping[str, str] | None = None, body: Any = None, content_type: str = "application/json"
+    ) -> HttpResponse:
         """One call to an absolute address, redirects not followed."""
         # azure-core writes parameters into the address as they are.
         params = {name: quote(value, safe="") for name, value in (query or {}).items()}
-        request = HttpRequest(method, url, params=params, json=body)
+        headers = {"Content-Type": content_type} if body is not None else {}
+        request = HttpRequest(method, url, params=params, json=body, headers=headers)
         once = {"retry_total": 0, "retry_status": 0, "retry_connect": 0, "retry_read": 0} if method == "POST" else {}
         try:
             return self._client.send_request(request, **once)

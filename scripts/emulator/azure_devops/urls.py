@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from emulator.azure_devops import protection
+from emulator.azure_devops import protection, work_items
 from emulator.azure_devops import responses as r
 from emulator.azure_devops.connections import OWN_ISSUER
 from emulator.azure_devops.models import HOST
@@ -34,4 +34,5 @@ ROUTES = [
     _route("GET", _PROJECT + "/pipelines/approvals/{approval}", r.get_approval, "Read an approval"),
     _route("PATCH", _PROJECT + "/pipelines/approvals", r.update_approvals, "Approve or reject"),
     *protection.ROUTES,
+    *work_items.ROUTES,
 ]
