@@ -18,18 +18,13 @@ SCRIPTS = Path(__file__).resolve().parent
 ROOT = SCRIPTS.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
 TEMPLATES = ROOT / ".ado" / "stages"
-JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback", "audit"]
+JOURNEYS = ["validate", "train", "deploy", "promote", "release", "rollback", "break_glass", "hold", "release_hold", "audit", "export"]
 # Verbs that no journey runs, and who runs them when.
 TOOLS = {
     "check_identity": "by hand, or as a step after a sign-in that failed",
-    "compile_dossier": "by hand, with the evidence of a release and before its approval",
     "plan_gates": "by a platform team, or by anybody whose token reads the environments",
     "apply_gates": "by a platform team, whose token may change the environments",
     "plan_identity": "by a platform team, which may do what no principal of a pipeline may",
-    "record_evidence": "at the end of each job that leaves evidence, after a failure too",
-    "export_evidence": "by who audits, or on a schedule with the principal of the workspace",
-    "hold_release": "by a release manager through a job of the workspace, whose principal writes the ledger",
-    "release_hold": "by a release manager, as hold_release",
 }
 COMMON = ("--help", "--project", "--workspace", "--evidence")  # explained once, above the verbs
 

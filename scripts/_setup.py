@@ -40,6 +40,7 @@ def main() -> int:
         evidence = Path(temporary) / "evidence"  # emptied for each job, and outside of the project
         evidence.mkdir(parents=True, exist_ok=True)  # a job that stops before its first finding has something to publish, too
         ci.export("AML_EVIDENCE", str(evidence))
+        ci.export("AML_STATEMENTS", str(Path(temporary) / "statements"))
     if ci.system() == "azure-devops":
         hand_on_connection()
     seconds = time.monotonic() - started

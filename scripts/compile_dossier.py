@@ -19,6 +19,7 @@ import yaml
 from azure.core.exceptions import HttpResponseError
 
 from aml import (
+    approval,
     azure,
     bundle,
     ci,
@@ -165,6 +166,12 @@ def machine_then(project: Path, target: Workspace, path: str, old: Mapping[str, 
         raise Refusal("the settings of what production runs can't be read", str(error)) from error
 
 
+def gate_of(project: Path, environment: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`.cloud/gates.yml`, and what it asks for of an environment."""
+    written, (gate,) = gates.load(project, environment)
+    return written, gate
+
+
 def quota_after(client: Client, target: Workspace, size: str, count: int) -> dict[str, Any]:
     """The cores of the machine's family in production's region, with the new deployment beside what stands now."""
     if not target.location:
@@ -185,7 +192,9 @@ def prices_of(project: Path) -> dict[str, Any]:
     return spec.trusted(project, spec.PRICES, "prices")
 
 
-def known(project: Path, name: str, to: str, environment: str, bundle_id: str, ticket: str, statements: Path, now: datetime) -> Known:
+def known(
+    project: Path, name: str, to: str, environment: str, bundle_id: str, ticket: str, statements: Path, own: Path, now: datetime
+) -> Known:
     """Read everything that can be read before the approval. Raises Refusal where a dossier would speak of something else."""
     source, target = workspace.load(project, name), workspace.load(project, to)
     release = spec.release(project)
@@ -208,13 +217,18 @@ def known(project: Path, name: str, to: str, environment: str, bundle_id: str, t
     old = champion.document
     before = {path: commits.file_at(project, old["source"]["commit"], path) for path in old["files"]} if old else {}
     path = settings["deployment"]
-    gate = unknown.unless("gate", lambda: gates.load(project, environment)[1][0])
+    written, gate = unknown.unless("gate", lambda: gate_of(project, environment)) or ({}, None)
     machine = deployment.machine(target, path)
     job = client.find(f"jobs/{document['job']['name']}") or {"properties": {}}
     digests = {bundle_id.removeprefix("sha256:"), document["job"]["content_key"].removeprefix("sha256:")}
     pieces, unreadable = proof.read(statements, project, digests)
+    if statements != own:
+        more, wrong = proof.read(own, project, digests, own=True)
+        pieces, unreadable = pieces + more, unreadable + wrong
     commit = document["source"]["commit"]
     since = old["source"]["commit"] if old else ""  # '' is since the beginning, which is all that may be new
+    system, names = unknown.unless("accounts", approval.connect), approval.accounts(written)
+    authors = unknown.unless("accounts", lambda: system.authors(project, since, commit, names)) if system else None
 
     return Known(
         now=now,
@@ -234,6 +248,8 @@ def known(project: Path, name: str, to: str, environment: str, bundle_id: str, t
         files_before=before,
         environments=environments(client, found, document, old),
         commits=unknown.unless("commits", lambda: commits.between(project, since, commit)),
+        accounts={one.address.casefold(): one.account for one in authors or ()},
+        approvals=unknown.unless("approvals", lambda: [one.mark() for one in system.approvals(gate)]) if system and gate else None,
         job=job,
         initiator=ci.started_by(),
         pieces=pieces,
@@ -280,14 +296,14 @@ def compile(
     """Compile the dossier, write it, leave evidence of it; (document, id)."""
     started = evidence.now()
     now = datetime.now(timezone.utc).replace(microsecond=0)
-    made = dossier.compile(known(project, name, to, environment, bundle.checked_id(bundle_id), ticket, statements, now))
-    document = dossier.settled(made, earlier(folder / "dossier"))
+    read = known(project, name, to, environment, bundle.checked_id(bundle_id), ticket, statements, folder, now)
+    document = dossier.settled(dossier.compile(read), earlier(folder / "dossier"))
     dossier_id = dossier.identify(document)
     how = write(folder / "dossier", document, dossier_id)
     ci.say(f"{how}  dossier {dossier_id} of bundle {bundle_id}")
     for one in document["missing"]:
         ci.say(f"not supplied  {one['what']}: {one['why']}")
-    facts = {"dossier": dossier_id, "risk": document["risk"]["class"], "to": to, "environment": environment}
+    facts = {"dossier": dossier_id, "risk": document["risk"]["class"], "to": to, "environment": environment, "approvals": read.approvals}
     figures = {"missing": len(document["missing"]), "reasons": len(document["risk"]["reasons"])}
     subject = evidence.about_bundle(document["bundle"]["model"], bundle_id)
     evidence.write(

@@ -15,6 +15,7 @@ from aml.gates import CLOCKS_APART
 
 LARGEST = 16 << 20  # bytes of a statement
 SIGNED, UNSIGNED, REFUSED = "signed", "not signed", "refused"
+OWN = "of this job"  # signed with the dossier, at the end of the job that compiles it
 PASSED, FAILED, EXPIRED, AHEAD, MISSING = "passed", "failed", "expired", "ahead of time", "missing"
 
 # What a release leaves before anybody is asked to approve it: the verb, and what it proves.
@@ -32,7 +33,7 @@ EXPECTED = {
 
 @dataclass(frozen=True)
 class Piece:
-    """One statement, read from a file. `signature` is one of SIGNED, UNSIGNED, REFUSED; `why` says more."""
+    """One statement, read from a file. `signature` is one of SIGNED, UNSIGNED, REFUSED, OWN; `why` says more."""
 
     statement: Mapping[str, Any]
     signature: str
@@ -49,8 +50,11 @@ class Piece:
         return str(self.statement["subject"][0]["digest"]["sha256"])
 
 
-def read(folder: Path, project: Path, digests: Iterable[str]) -> tuple[list[Piece], list[str]]:
-    """The statements about one of the digests (hex) in a folder and those below it; and the files that claim to be one and are none."""
+def read(folder: Path, project: Path, digests: Iterable[str], *, own: bool = False) -> tuple[list[Piece], list[str]]:
+    """The statements about one of the digests (hex) in a folder and those below it; and the files that claim to be one and are none.
+
+    `own` says that they are of this very job, which signs them at its end.
+    """
     found, wrong, wanted = [], [], set(digests)
     for path in sorted(folder.rglob("*.json")):
         if path.name.endswith(".dsse.json"):
@@ -71,7 +75,8 @@ def read(folder: Path, project: Path, digests: Iterable[str]) -> tuple[list[Piec
             wrong.append(f"{shown} is no statement: {plain.text(refusal.why or refusal.what)}")
         else:
             if statement["subject"][0]["digest"]["sha256"] in wanted:
-                found.append(Piece(statement, *_signature(path, payload, project)))
+                signature, why = _signature(path, payload, project)
+                found.append(Piece(statement, OWN if own and signature == UNSIGNED else signature, why))
     return found, wrong
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from aml.changes import CHANGED, SAME, UNKNOWN, WORSE
 from aml.plain import figure
-from aml.proof import PASSED, SIGNED
+from aml.proof import OWN, PASSED, SIGNED
 
 LEVELS = ("low", "medium", "high")
 MANY = 50  # commits in one release
@@ -60,7 +60,7 @@ def _refused(document: Dossier) -> str:
 
 def _unsigned(document: Dossier) -> str:
     there = [one for one in document["proof"] if one["finished"]]
-    count = sum(one["signature"] != SIGNED for one in there)
+    count = sum(one["signature"] not in (SIGNED, OWN) for one in there)
     return f"{count} of {len(there)} statements are not signed" if count else ""
 
 

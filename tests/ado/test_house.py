@@ -83,7 +83,8 @@ def faults(found: Expanded) -> list[str]:
 
 @pytest.mark.parametrize("caller", CALLERS)
 def test_a_pipeline_of_the_example_expands_and_is_sound(caller: str) -> None:
-    found = expanded(f"/.ado/{caller}.yml")
+    asked = yaml.safe_load((EXAMPLE / ".ado" / f"{caller}.yml").read_text(encoding="utf-8")).get("parameters", [])
+    found = expanded(f"/.ado/{caller}.yml", **{one["name"]: "asked for" for one in asked if "default" not in one})
     assert found.files[0] == f"/.ado/{caller}.yml"
     assert found.extends
     assert all(file.endswith("@catalog") for file in found.files[1:])
@@ -149,6 +150,7 @@ DEPLOY: list[tuple[str, dict[str, str]]] = [
     ("deploy_online", {"AML_FROM": "workspace"}),
     ("smoke_test", DEPLOYMENT_NAME),
     ("shift_traffic", DEPLOYMENT_NAME),
+    ("record_evidence", {}),
 ]
 RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[tuple[str, dict[str, str]]]]] = {
     "validate": ([], "validate", ("", ""), {"AML_PROJECT": "."}, [("validate_project", {})]),
@@ -167,6 +169,7 @@ RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[t
             ("check_gate", JOB_NAME),
             ("register_model", JOB_NAME),
             ("seal_bundle", {**JOB_NAME, "AML_MODEL_VERSION": "$(register_model.model_version)"}),
+            ("record_evidence", {}),
         ],
     ),
     "deploy": (["train"], "deploy_bundle", ("dev", "azureml-dev"), {**BUNDLE_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "dev"}, DEPLOY),
@@ -175,7 +178,14 @@ RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[t
         "share",
         ("dev", "azureml-dev"),
         {**BUNDLE_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "dev"},
-        [("check_gates", {"AML_ENVIRONMENT": "production"}), ("share_model", {})],
+        [
+            ("collect_evidence", {}),
+            ("check_gates", {"AML_ENVIRONMENT": "production"}),
+            ("share_model", {}),
+            ("compile_dossier", {"AML_PROD_WORKSPACE": "prod", "AML_ENVIRONMENT": "production"}),
+            ("record_evidence", {}),
+            ("share_evidence", {"AML_DOSSIER_ID": "$(compile_dossier.dossier_id)"}),
+        ],
     ),
     "production": (
         ["share", "train", "deploy"],
@@ -249,6 +259,16 @@ def test_a_rollback_is_productions_alone() -> None:
     ((stage, job),) = jobs(expanded("/.ado/rollback.yml"))
     assert (stage.name, job.name, job.environment, job.timeout_in_minutes) == ("rollback", "rollback", "production", "30")
     assert [step.input("azureSubscription") for step in job.all_steps() if step.task == "AzureCLI@2"] == ["azureml-production"]
+
+
+@pytest.mark.parametrize("caller", ["hold", "release-hold"])
+@pytest.mark.parametrize(("workspace", "environment"), [("dev", "dev"), ("prod", "production")])
+def test_a_hold_is_the_workspaces_own(caller: str, workspace: str, environment: str) -> None:
+    found = expanded(f"/.ado/{caller}.yml", workspace=workspace, bundle_id="sha256:1", reason="it's `wrong`; $(Build.BuildId)")
+    assert faults(found) == []
+    ((_, job),) = jobs(found)
+    assert ({one.name: one.value for one in job.variables}["AML_WORKSPACE"], job.environment) == (workspace, environment)
+    assert [step.input("azureSubscription") for step in job.all_steps() if step.task == "AzureCLI@2"] == [f"azureml-{environment}"]
 
 
 @pytest.mark.parametrize("journey", STAGES)

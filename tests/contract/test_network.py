@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from aml import evidence
+
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 SECRET = "not-a-real-secret"
 ANSWERS = {
     "AML_JOB_NAME": "flight-delay-0", "AML_BUNDLE_ID": "sha256:" + "0" * 64, "AML_DEPLOYMENT_NAME": "d-0", "AML_MODEL_VERSION": "1",
-    "AML_REASON": "a test",
+    "AML_REASON": "a test", "AML_DOSSIER_ID": "sha256:" + "0" * 64,
 }  # fmt: skip
-OFFLINE = {"validate_project", "record_evidence"}  # the latter has nothing to record here
+OFFLINE = {"validate_project"}
 VERBS = sorted(path.stem for path in (ROOT / "scripts").glob("[a-z]*.py") if path.stem not in OFFLINE)
 
 
@@ -24,12 +26,15 @@ def run(verb: str, tmp_path: Path, **env: str) -> tuple[subprocess.CompletedProc
     """The verb's end, and the hosts other than this machine that it wanted."""
     log = tmp_path / "wanted"
     log.touch()
+    subject = evidence.about_bundle("flight-delay", ANSWERS["AML_BUNDLE_ID"])  # for record_evidence to have something to record
+    evidence.write(tmp_path / "evidence", evidence.statement(subject, "smoke_test", "passed", workspace="dev", started=evidence.now()))
     clean = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
     given = {
         "AML_PROJECT": str(EXAMPLE),
         "AML_WORKSPACE": "dev",
         "AZURE_CLIENT_SECRET": SECRET,
         "TESTS_GUARD_LOG": str(log),
+        "AML_EVIDENCE": str(tmp_path / "evidence"),
         **ANSWERS,
         **env,
     }

@@ -76,7 +76,9 @@ MEANT = [
     Meant("env", "AZURE_CLIENT_SECRET", None, "$(AZURE_CLIENT_SECRET)", "a connection may have a secret, which only a step that asks gets"),
     Meant("exclusive", "train", False, True, "a lock on the environment cancels a stage that does not ask to queue"),
     Meant("exclusive", "share", False, True, "as for train"),
-    Meant("exclusive", "audit", False, True, "as for train"),
+    *(Meant("exclusive", name, False, True, "as for train") for name in ("audit", "ledger", "export")),
+    Meant("env", "AML_OUT", "${{ env.AML_EVIDENCE }}", "$(AML_EVIDENCE)", "each system's own words for a variable of setup's"),
+    Meant("env", "AML_LEDGERS", "${{ runner.temp }}/ledgers", "$(Agent.TempDirectory)/ledgers", "as for AML_OUT"),
     Meant("env", "AML_GITHUB_TOKEN", "${{ github.token }}", None, "GitHub's own token, for its own API"),
 ]  # fmt: skip
 
@@ -106,6 +108,7 @@ class Job:
     keeps_evidence: bool
     verbs: list[str] = field(default_factory=list)
     titles: list[str] = field(default_factory=list)
+    always: list[str] = field(default_factory=list)  # the verbs that run whatever happened before
     names: dict[str, str] = field(default_factory=dict)  # of the steps whose outputs may be read: name to verb
     env: dict[str, dict[str, str]] = field(default_factory=dict)  # of each verb
 
@@ -189,6 +192,7 @@ def github_jobs(journey: str, inputs: Mapping[str, str], before: set[str]) -> It
             if match := COMMAND.fullmatch(step.get("run", "")):
                 found.verbs.append(match[1])
                 found.titles.append(step["name"])
+                found.always += [match[1]] if str(step.get("if", "")).startswith("always()") else []
                 found.env[match[1]] = given(match[1], shared, {key: resolved(value) for key, value in step.get("env", {}).items()})
                 if "id" in step:
                     found.names[step["id"]] = match[1]
@@ -247,6 +251,7 @@ def azure_jobs(pipeline: model.Pipeline) -> Iterator[tuple[str, Job]]:
             if match := COMMAND.fullmatch(step.input("script")):
                 found.verbs.append(match[1])
                 found.titles.append(step.title)
+                found.always += [match[1]] if str(step.condition or "").startswith("and(always(), ") else []
                 found.env[match[1]] = given(match[1], shared, {str(key): resolved(value) for key, value in step.env.items()})
                 if step.name:
                     found.names[str(step.name)] = match[1]
@@ -315,6 +320,7 @@ def differences(journey: str) -> set[Difference]:
                 "keeps_evidence",
                 "verbs",
                 "titles",
+                "always",
                 "names",
             ):
                 compare(f"{journey}: {name}", what, name, getattr(one, what), getattr(other, what))
@@ -384,7 +390,7 @@ def test_the_comparison_compares_something() -> None:
 # What scripts and schemas say of the same things
 
 
-@pytest.mark.parametrize("journey", ["train", "deploy", "promote", "rollback"])
+@pytest.mark.parametrize("journey", ["train", "deploy", "promote", "rollback", "hold", "release_hold", "export"])
 def test_a_parameter_and_the_flag_that_it_becomes_agree(journey: str) -> None:
     """A parameter's type, default and values are those of the flag whose variable is the parameter and nothing else."""
     sample, seen = samples(journey)[0], 0
@@ -401,7 +407,7 @@ def test_a_parameter_and_the_flag_that_it_becomes_agree(journey: str) -> None:
                 if parameter.values:
                     assert [choice for choice in flag.choices or [] if choice] == parameter.values, (verb, name)
                 elif parameter.default != REQUIRED and not flag.required:
-                    assert parameter.default == flag.default, (verb, name)
+                    assert parameter.default == ("" if flag.default is None else flag.default), (verb, name)
     assert seen
 
 

@@ -31,6 +31,15 @@ SETUP = 'exec python "$PIPELINE_WORKSPACE/catalog/scripts/_setup.py"'
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 SIGN_IN = {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)", "AZURE_CLIENT_SECRET": "$(AZURE_CLIENT_SECRET)"}
 KEPT = "and(always(), ne(variables['AML_EVIDENCE'], ''))"
+# What another job left is read where it proves itself, by its signatures; below the folder that is emptied for each job.
+FETCHED = {
+    "task": "DownloadPipelineArtifact@2",
+    "displayName": "Fetch evidence",
+    "inputs": {
+        "itemPattern": "evidence-ledger-${{ parameters.dev_workspace }}-*/**",
+        "targetPath": "$(Agent.TempDirectory)/ledgers",
+    },
+}
 KEYWORDS = {"deploy", "deployment", "job", "jobs", "stage", "stages", "steps"}
 
 
@@ -167,7 +176,7 @@ def test_a_connection_is_chosen_before_the_run_by_a_parameter(path: Path) -> Non
 
 @each_template
 def test_a_macro_reads_what_the_job_itself_has(path: Path) -> None:
-    ours = {"System.AccessToken", "AZURE_CLIENT_SECRET", "AML_EVIDENCE", "System.StageAttempt", "System.JobAttempt"}
+    ours = {"System.AccessToken", "AZURE_CLIENT_SECRET", "AML_EVIDENCE", "System.StageAttempt", "System.JobAttempt", "Agent.TempDirectory"}
     for name in re.findall(r"\$\(([^)]*)\)", path.read_text(encoding="utf-8")):
         assert name in ours or re.fullmatch(r"\w+\.\w+", name), name
 
@@ -177,7 +186,8 @@ def test_setup_checks_out_by_path_and_names_the_connection_once() -> None:
     assert (first["checkout"], first["path"]) == ("self", "s"), "the default working directory, to which AML_PROJECT is relative"
     assert (second["checkout"], second["path"]) == ("catalog", "catalog")
     for step in (first, second):
-        assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (True, 1, False)
+        depth = "${{ parameters.fetch_depth }}" if step is first else 1
+        assert (step["clean"], step["fetchDepth"], step["persistCredentials"]) == (True, depth, False)
     assert python["task"] == "UsePythonVersion@0"
     twin = load(ROOT / ".github" / "actions" / "setup" / "action.yml")["inputs"]["python_version"]
     ours = parameters(STEPS["setup"])["python_version"]
@@ -209,7 +219,7 @@ def test_evidence_is_kept_whatever_happened_and_under_one_name_an_attempt() -> N
 
 
 def test_no_two_stages_and_no_two_jobs_have_one_name() -> None:
-    """release has all of them in one pipeline but rollback and audit, which a caller may add."""
+    """release has all of them in one pipeline but those that a person or a schedule starts, which a caller may add."""
     stages, names = [str(job.stage["stage"]) for job in JOBS], [job.name for job in JOBS]
     assert len(stages) == len(set(stages))
     assert len(names) == len(set(names))
@@ -234,13 +244,15 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
     steps = job.steps[1:-1]
     if job.signs_in:
         assert before[0] == {"download": "none"}
-        assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}]
-        assert set(before[1]["parameters"]) == {"service_connection"}
+        fetched = [FETCHED] if job.stage["stage"] == "export" else []
+        assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}, *fetched]
+        reads_history = {"fetch_depth"} if "compile_dossier" in {verb for verb, _ in job.verbs} else set()
+        assert set(before[1]["parameters"]) == {"service_connection"} | reads_history
         assert after["template"] == "../steps/evidence.yml"
         workspace = job.variables["AML_WORKSPACE"]
         finds = {} if FINDS & {verb for verb, _ in job.verbs} else {"findings": False}
         assert after["parameters"] == {"job": str(job.stage["stage"]), "workspace": workspace, **finds}
-        steps = job.steps[2:-1]
+        steps = job.steps[len(before) : -1]
     else:
         assert job.steps[0] == {"template": "../steps/setup.yml"}
         steps = job.steps[1:]
@@ -248,7 +260,8 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
     for verb, step in job.verbs:
         assert step["displayName"] == verb.replace("_", " ").capitalize()
         assert step.get("name", verb) == verb
-        assert list(step) == [key for key in ("bash", "name", "displayName", "env") if key in step]
+        assert list(step) == [key for key in ("bash", "name", "displayName", "condition", "env") if key in step]
+        assert step.get("condition") == (KEPT if verb == "record_evidence" else None), "what failed before is recorded, too"
 
 
 @each_job
@@ -310,7 +323,7 @@ def test_writers_of_an_endpoint_queue_and_are_not_cut_off(job: Job) -> None:
 def test_a_stage_waits_for_the_stages_that_the_caller_names(job: Job) -> None:
     asked = {"${{ if gt(length(parameters.depends_on), 0) }}": {"dependsOn": "${{ parameters.depends_on }}"}}
     before = {key: value for key, value in job.stage.items() if "dependsOn" in str(value) or key == "dependsOn"}
-    assert before in (asked, {"dependsOn": ["share", "${{ parameters.depends_on }}"]})
+    assert before in (asked, {"dependsOn": ["share", "${{ parameters.depends_on }}"]}, {"dependsOn": "ledger"})
 
 
 def test_every_verb_is_run_by_a_journey_or_is_a_tool() -> None:
@@ -334,6 +347,8 @@ def test_an_output_that_is_read_is_one_that_an_earlier_step_writes(job: Job) -> 
     named: set[str] = set()
     for verb, step in job.verbs:
         for read, output in re.findall(r"\$\((\w+)\.(\w+)\)", str({**step.get("env", {}), "SYSTEM_ACCESSTOKEN": ""})):
+            if f"{read}.{output}" == "Agent.TempDirectory":
+                continue
             assert read in named, f"{verb} reads {read} before it ran"
             assert output in _docs.outputs(read)
         if "name" in step:
@@ -400,5 +415,6 @@ def test_a_caller_extends_a_journey_of_the_catalog_at_a_tag(path: Path) -> None:
     assert match
     known = parameters(STAGES[match[1]])
     given = document["extends"].get("parameters", {})
-    assert set(given) <= set(known)
+    chosen = [given.pop(key) for key in list(given) if key.startswith("${{ if ")]  # environment and connection of the workspace asked for
+    assert set(given).union(*chosen) <= set(known)
     assert {name for name, declared in known.items() if "default" not in declared} <= set(given)

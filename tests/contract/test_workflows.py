@@ -19,6 +19,8 @@ ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yml"))
 CALLERS = sorted((ROOT / "examples").glob("*/.github/workflows/*.yml"))
 WORKFLOWS = [*JOURNEYS.values(), *OURS, *CALLERS]
 WRITES_TRAFFIC = {"deploy_online", "shift_traffic", "roll_back"}
+RECORDED = "always() && env.AML_EVIDENCE != ''"
+HOLDS = {"hold_release", "release_hold"}
 # exec: a cancelled job's runner signals the step's first process alone, and a shell does not pass that on to the verb
 COMMAND = re.compile(r'exec python "\$SCRIPTS/(\w+)\.py"')
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
@@ -130,7 +132,7 @@ def test_a_job_has_a_time_limit_and_no_step_may_fail_unseen(name: str, job: dict
     assert "continue-on-error" not in str(job)
     for step in job["steps"]:
         assert "name" in step
-        assert step.get("if") in (None, "always()"), "YAML has no logic"
+        assert step.get("if") in (None, "always()", RECORDED), "YAML has no logic"
         assert "${{" not in step.get("run", ""), "values travel by environment"
         if str(step.get("uses", "")).startswith("actions/checkout@"):
             assert step["with"]["persist-credentials"] is False
@@ -142,6 +144,10 @@ def test_a_journey_checks_out_sets_up_and_runs_one_verb_a_step(name: str, job: d
     assert first["uses"].startswith("actions/checkout@")
     assert second["uses"] == "$/.github/actions/setup"
     for step in rest:
+        if str(step.get("uses", "")).startswith("actions/download-artifact@"):
+            assert "export_evidence" in verbs_of(job), "what another job left is read where it proves itself, by its signatures"
+            assert "if" not in step
+            continue
         if "uses" in step:
             assert step["uses"].startswith("actions/upload-artifact@")
             assert step["if"] == "always()"
@@ -150,6 +156,17 @@ def test_a_journey_checks_out_sets_up_and_runs_one_verb_a_step(name: str, job: d
         assert match, step["run"]
         assert step["name"] == match[1].replace("_", " ").capitalize()
         assert step.get("id", match[1]) == match[1]
+        assert step.get("if") == (RECORDED if match[1] == "record_evidence" else None)
+
+
+@pytest.mark.parametrize(("name", "job"), jobs(list(JOURNEYS.values())))
+def test_a_job_signs_and_enters_what_it_found_out(name: str, job: dict[str, Any]) -> None:
+    """After everything else, so that nothing is left out; only what hands the signed statements on comes later."""
+    verbs = verbs_of(job)
+    enters = job["permissions"].get("id-token") == "write" and not set(verbs) & {*HOLDS, "export_evidence"}
+    assert ("record_evidence" in verbs) == enters, "holds are entered by their own verbs, and an export finds nothing out"
+    if enters:
+        assert verbs[verbs.index("record_evidence") + 1 :] == (["share_evidence"] if "share_model" in verbs else [])
 
 
 @pytest.mark.parametrize(("name", "job"), jobs(list(JOURNEYS.values())))
@@ -159,7 +176,7 @@ def test_only_a_job_of_an_environment_signs_in(name: str, job: dict[str, Any]) -
     assert signs_in == ("environment" in job)
     assert signs_in == (verbs_of(job) != ["validate_project"])
     shows = {"security-events"} if "audit_access" in verbs_of(job) else set()
-    reads = {"actions"} if "check_gates" in verbs_of(job) else set()
+    reads = {"actions"} if {"check_gates", "verify_approval"} & set(verbs_of(job)) else set()
     assert set(job["permissions"]) == {"contents", *(["id-token"] if signs_in else []), *shows, *reads}
     assert job["permissions"]["contents"] == "read"
 
@@ -173,11 +190,23 @@ def test_validation_has_no_credential() -> None:
 
 @pytest.mark.parametrize(("name", "job"), jobs(list(JOURNEYS.values())))
 def test_writers_of_an_endpoint_queue_and_are_not_cut_off(name: str, job: dict[str, Any]) -> None:
-    if not WRITES_TRAFFIC & set(verbs_of(job)):
+    groups = {"endpoint": WRITES_TRAFFIC, "holds": HOLDS}
+    what = [name for name, verbs in groups.items() if verbs & set(verbs_of(job))]
+    if not what:
         assert "concurrency" not in job
         return
     workspace = job["env"]["AML_WORKSPACE"]
-    assert job["concurrency"] == {"group": f"endpoint-${{{{ inputs.project }}}}-{workspace}", "queue": "max"}
+    assert job["concurrency"] == {"group": f"{what[0]}-${{{{ inputs.project }}}}-{workspace}", "queue": "max"}
+
+
+@pytest.mark.parametrize(("name", "job"), jobs(list(JOURNEYS.values())))
+def test_what_is_fetched_is_what_a_job_before_it_kept(name: str, job: dict[str, Any]) -> None:
+    for step in job["steps"]:
+        if str(step.get("uses", "")).startswith("actions/download-artifact@"):
+            before = load(ROOT / name.partition(":")[0])["jobs"][job["needs"]]
+            (kept,) = [one["with"]["name"] for one in before["steps"] if str(one.get("uses", "")).startswith("actions/upload-artifact@")]
+            assert step["with"]["name"] == f"${{{{ needs.{job['needs']}.outputs.artifact }}}}"
+            assert before["outputs"]["artifact"] == kept
 
 
 def test_every_verb_is_run_by_a_journey_or_is_a_tool() -> None:
