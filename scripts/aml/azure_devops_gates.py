@@ -48,8 +48,8 @@ class AzureDevOps:
         branches, tags = _allowed(gate, checks)
         return Protection(
             approvals=int(approval.get("minRequiredApprovers") or len(approvers)),
-            users=frozenset(_name(one) for one in approvers if not _is_group(one)),
-            teams=frozenset(self._short(_name(one)) for one in approvers if _is_group(one)),
+            users=frozenset(name_of(one) for one in approvers if not is_group(one)),
+            teams=frozenset(self._short(name_of(one)) for one in approvers if is_group(one)),
             self_review=not approval.get("requesterCannotBeApprover", False),
             admin_bypass=False,
             bypassers=frozenset(self._others(gate, environment)),
@@ -119,7 +119,7 @@ class AzureDevOps:
         wanted = {name.lower() for name in (*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", []))}
 
         def names(one: Document) -> set[str]:
-            return {self._short(_name(each)).lower() for each in _settings(one).get("approvers") or []}
+            return {self._short(name_of(each)).lower() for each in _settings(one).get("approvers") or []}
 
         return next((one for one in found if names(one) == wanted), found[0] if found else None)
 
@@ -243,7 +243,7 @@ def _is_branch_control(check: Document) -> bool:
     return str((_settings(check).get("definitionRef") or {}).get("id", "")).lower() == BRANCH_CONTROL["id"]
 
 
-def _is_group(approver: Document) -> bool:
+def is_group(approver: Document) -> bool:
     """By what the directory says; a name can look like a group's."""
     return bool(approver.get("isContainer")) or str(approver.get("descriptor", "")).startswith(("vssgp.", "aadgp."))
 
@@ -253,8 +253,8 @@ def _has_address(identity: Document) -> bool:
     return "@" in str(identity.get("uniqueName") or "")
 
 
-def _name(approver: Document) -> str:
-    if _is_group(approver):
+def name_of(approver: Document) -> str:
+    if is_group(approver):
         return str(approver.get("displayName", ""))
     return str(approver.get("uniqueName") or approver.get("id", ""))
 

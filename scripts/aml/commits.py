@@ -19,6 +19,7 @@ LARGEST = 1 << 20  # bytes of a file that is read
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FIELDS = ("%H", "%an", "%ae", "%aI", "%s", "%(trailers:key=Co-authored-by,valueonly,unfold)")
 _TRAILER = re.compile(r"\s*(.*?)\s*<([^<>]*)>\s*")
+_CO_AUTHOR = re.compile(r"^co-authored-by[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
 # Source: "Setting your commit email address", private addresses (docs.github.com); GitHub Enterprise Server has a host of its own.
 _PRIVATE = re.compile(r"(?:\d+\+)?([A-Za-z0-9-]+(?:\[bot\])?)@users\.noreply\.[^@\s]+")
 
@@ -91,6 +92,11 @@ def message_of(project: Path, commit: str) -> str:
     """A commit's message; '' if git does not have it."""
     found = _git(project, "log", "-1", "--format=%B", commit) if _COMMIT.fullmatch(commit) else None
     return (found or b"").decode("utf-8", "replace")
+
+
+def co_authors(message: str) -> list[Person]:
+    """Who a whole message says wrote the commit too. Any line counts, where git looks at the last ones only: nobody is to be missed."""
+    return _others("\n".join(_CO_AUTHOR.findall(message)))
 
 
 def _others(trailers: str) -> list[Person]:

@@ -69,6 +69,12 @@ class Known:
     message: str
     hold: str | None  # '' if nobody holds it
     unknown: Mapping[str, str] = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)  # of those who wrote a commit, by address in lower case
+    approvals: Sequence[Mapping[str, str]] | None = None  # of this run that were there before this dossier; not part of it
+
+    def account(self, person: Person) -> str:
+        """Somebody's account on the CI system: what it says, or else what a private address of GitHub's gives away; or ''."""
+        return self.accounts.get(person.email.casefold()) or person.login
 
 
 def compile(known: Known) -> dict[str, Any]:
@@ -165,7 +171,7 @@ def _with_roles(rows: list[dict[str, Any]], settings: Mapping[str, Any]) -> list
 
 def _people(known: Known) -> dict[str, Any]:
     found = known.commits
-    authors = _authors(found) if found else []
+    authors = _authors(found, known) if found else []
     trainer = _trainer(known.job)
     commits = None
     if found:
@@ -193,7 +199,7 @@ def _people(known: Known) -> dict[str, Any]:
     }
 
 
-def _authors(found: Range) -> list[dict[str, Any]]:
+def _authors(found: Range, known: Known) -> list[dict[str, Any]]:
     """Everybody who wrote one of the commits, the one with most of them first; one person for each address."""
     by: dict[str, tuple[Person, int]] = {}
     for commit in found.commits:
@@ -205,7 +211,7 @@ def _authors(found: Range) -> list[dict[str, Any]]:
         {
             "name": plain.text(person.name, 80),
             "email": plain.text(person.email, 120),
-            "login": plain.text(person.login, 80),
+            "login": plain.text(known.account(person), 80),
             "commits": count,
         }
         for person, count in ordered
@@ -249,9 +255,10 @@ def _approvers(known: Known, trainer: Mapping[str, Any] | None) -> dict[str, Any
         bar("started the training", trainer["person"], trainer["person"])
     for commit in known.commits.commits if known.commits else ():
         for person in commit.people:
-            # A login is as good as it gets; where there is none, a name might be one.
-            names = (person.login, person.email) if person.login else (person.name, person.email)
-            bar("wrote a commit", person.login or f"{person.name} ({person.email})", *names)
+            # An account is as good as it gets; where there is none, a name might be one.
+            account = known.account(person)
+            names = (account, person.email) if account else (person.name, person.email)
+            bar("wrote a commit", account or f"{person.name} ({person.email})", *names)
     everybody = set().union(*(one[0] for one in barred))
     users = list(reviewers.get("users", []))
     left = [name for name in users if name.casefold() not in everybody and not name.casefold().endswith("[bot]")]
@@ -467,6 +474,9 @@ def missing(document: Mapping[str, Any], unknown: Mapping[str, str]) -> list[dic
 
     lacks(document["live"] == "unknown", "what runs in production", "champion")
     lacks(people["commits"] is None, "who wrote it", "commits")
+    for one in people["authors"]:
+        if not one["login"]:
+            found.append((f"the account of {one['name']} ({one['email']})", unknown.get("accounts") or _ACCOUNT))
     lacks(people["trainer"] is None, "who trained it", "trainer", "the job does not say who submitted it")
     commits, trainer = people["commits"], people["trainer"]
     if commits and commits["read"] < commits["total"]:
@@ -507,6 +517,9 @@ def missing(document: Mapping[str, Any], unknown: Mapping[str, str]) -> list[dic
     for one in control["exceptions"]:
         found.append((f"owner and end of an exception: {one['what']}", "gates.yml has no place for them"))
     return [{"what": plain.text(what), "why": plain.text(why, 400) or "it could not be read"} for what, why in found]
+
+
+_ACCOUNT = "nobody can be told from them before that address is linked to the account, or named under people in .cloud/gates.yml"
 
 
 def _zulu(moment: datetime) -> str:

@@ -16,6 +16,7 @@ from aml import azure, bundle, ci, command, evidence, identity, ledger, registry
 from aml.azure import Client
 from aml.command import Refusal
 from aml.identity import SCOPE
+from aml.ledger import Entry
 from aml.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ LONGEST = 1000  # characters of a reason
 
 def refuse(at: Workspace, client: Client, credential: TokenCredential, bundle_id: str) -> None:
     """Raises Refusal if a bundle is held in a workspace, with the reason and who held it. Where nothing is signed, nothing is held."""
-    if said := standing(at, client, credential, bundle_id):
-        raise refusal(at, bundle_id, said)
+    if found := standing(at, client, credential, bundle_id):
+        raise refusal(at, bundle_id, found)
 
 
-def refusal(at: Workspace, bundle_id: str, said: str) -> Refusal:
+def refusal(at: Workspace, bundle_id: str, why: str) -> Refusal:
     """What is said of a bundle that is held."""
-    return Refusal(f"bundle {bundle_id} is held in {at.name}", said, "once the reason is gone, run release_hold")
+    return Refusal(f"bundle {bundle_id} is held in {at.name}", why, "once the reason is gone, run release_hold")
 
 
 def standing(at: Workspace, client: Client, credential: TokenCredential, bundle_id: str) -> str:
@@ -45,6 +46,11 @@ def standing(at: Workspace, client: Client, credential: TokenCredential, bundle_
         return ""
     entry = found.read(head.held[bundle_id])
     ledger.check(entry, found.id, found.keys)
+    return said(entry)
+
+
+def said(entry: Entry) -> str:
+    """Who held a bundle, since when and why, as the entry of the ledger says that holds it."""
     facts = entry.statement["predicate"]["facts"]
     return f"{ci.plain(str(facts.get('who')))} held it at {entry.document['time']}: {ci.plain(str(facts.get('reason')))}"
 
@@ -59,11 +65,11 @@ def change(project: Path, name: str, verb: str, bundle_id: str, reason: str, fol
     credential = identity.sign_in(at)
     client = azure.management(at, credential)
     found, signer = ledger.of(at, client, credential), signing.signer(at, credential)
-    said = standing(at, client, credential, bundle_id)
-    if bool(said) == (verb == "hold_release"):
-        ci.say(f"unchanged  bundle {bundle_id} {'is held' if said else 'is not held'} in {at.name}. {said}".rstrip())
+    known = standing(at, client, credential, bundle_id)
+    if bool(known) == (verb == "hold_release"):
+        ci.say(f"unchanged  bundle {bundle_id} {'is held' if known else 'is not held'} in {at.name}. {known}".rstrip())
         return "unchanged"
-    if not said and not _known(at, client, credential, model, bundle_id):
+    if not known and not _known(at, client, credential, model, bundle_id):
         ci.warning(f"No bundle {bundle_id} of {model} is known where {at.name} takes bundles from. The hold counts once there is one.")
     signed_in = identity.who(identity.claims(credential.get_token(SCOPE).token))
     facts = {"reason": reason, "who": ci.started_by() or signed_in, "signed_in": signed_in}
@@ -73,7 +79,7 @@ def change(project: Path, name: str, verb: str, bundle_id: str, reason: str, fol
     entry, _ = found.append(payload, lambda: signer.envelope(payload), signer)
     evidence.replace(signing.signed_path(path), json.dumps(entry.document["envelope"], indent=2).encode() + b"\n")
     ledger.keep_head(folder, at, entry)
-    ci.say(f"updated  bundle {bundle_id} {'is held' if not said else 'is not held any more'} in {at.name}, entry {entry.sequence}")
+    ci.say(f"updated  bundle {bundle_id} {'is held' if not known else 'is not held any more'} in {at.name}, entry {entry.sequence}")
     return "updated"
 
 

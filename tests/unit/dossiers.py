@@ -155,6 +155,7 @@ def known(**changes: Any) -> Known:
         prices={"currency": "EUR", "as_of": "2026-11-01", "source": "price sheet of the enterprise agreement",
                 "hourly": {"Standard_DS3_v2": 0.229}},
         ticket="", message="CHG00417: Weigh late evenings as the calibration asks", hold="",
+        accounts={"sam.roe@contoso.example": "sam-roe"}, approvals=[],
     )  # fmt: skip
     return replace(made, **changes)
 

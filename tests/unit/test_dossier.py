@@ -274,10 +274,18 @@ def test_who_may_approve_is_nobody_who_took_part() -> None:
     assert {one["name"]: one["why"] for one in found["barred"]} == {
         "kim-doe": "started the run",
         "mia-park": "started the training, wrote a commit",
-        "Sam Roe (sam.roe@contoso.example)": "wrote a commit",
+        "sam-roe": "wrote a commit",
     }
     gate["reviewers"]["self_review"] = True
     assert compiled(known(gate=gate, initiator="kim-doe"))[0]["people"]["approvers"]["left"] == ["kim-doe"]
+
+
+def test_an_author_whose_account_nobody_can_tell_is_said() -> None:
+    document, _ = compiled(known(accounts={}))
+    assert [one["what"] for one in document["missing"]] == ["the account of Sam Roe (sam.roe@contoso.example)"]
+    assert {one["name"] for one in document["people"]["approvers"]["barred"]} == {"mia-park", "Sam Roe (sam.roe@contoso.example)"}
+    document, _ = compiled(known(accounts={}, unknown={"accounts": "403"}))
+    assert document["missing"][0]["why"] == "403"
 
 
 def test_evidence_that_is_failed_old_or_from_tomorrow_does_not_count() -> None:

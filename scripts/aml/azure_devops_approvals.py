@@ -1,0 +1,127 @@
+"""The approvals of a run on Azure DevOps, who started it, who wrote what it releases, and whether its branch still has that.
+
+Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/approvals, .../build/builds, .../build/timeline (a stage that waits
+has a Checkpoint, and below it the approval, whose id is the record's), .../git/refs, .../git/merge-bases, .../ims/identities. What kind
+of account somebody is, the first part of the descriptor says. An approval of a group says which person gave it; how one shows that was
+bypassed is not documented, so whatever is not approved counts as that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aml import azure_devops, commits
+from aml.approval import BOT, PERSON, Approval, Author, Standing, moment
+from aml.azure_devops import Client
+from aml.azure_devops_gates import is_group, name_of
+from aml.command import Refusal
+from aml.gates import Gate
+
+PEOPLE = ("aad.", "msa.", "win.", "bnd.")  # descriptors of people: of Entra, of Microsoft accounts, of a domain, and before a first sign-in
+
+Document = dict[str, Any]
+
+
+def connect() -> Run:
+    """The run that this job is part of. Raises Refusal where there is none."""
+    build, stage = os.environ.get("BUILD_BUILDID", ""), os.environ.get("SYSTEM_STAGENAME", "")
+    if not build.isdecimal():
+        raise Refusal("It is not known which run this is", "BUILD_BUILDID is not set", "run it in a job of Azure DevOps'")
+    return Run(azure_devops.connect(), build, stage)
+
+
+class Run:
+    """One build, as a stage of it sees it. See `approval.System`."""
+
+    def __init__(self, client: Client, build: str, stage: str) -> None:
+        self._client, self._number, self._stage = client, build, stage
+
+    def approvals(self, gate: Gate) -> list[Approval]:
+        asked = self._asked()
+        if not asked:
+            return []
+        query = {"approvalIds": ",".join(asked), "$expand": "steps"}
+        found = (self._client.get("pipelines/approvals", **query) or {}).get("value", [])
+        wanted = {name.lower() for name in (*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", []))}
+        # Another resource of the stage may ask for approvals of its own; those that count are of the people whom the gate names.
+        mine = [one for one in found if {self._short(step["assignedApprover"]).lower() for step in one.get("steps") or []} == wanted]
+        return [self._approval(step) for one in mine for step in one["steps"] if step.get("status") in ("approved", "skipped")]
+
+    def initiators(self) -> list[str]:
+        names = [str((self._build.get(key) or {}).get("uniqueName") or "") for key in ("requestedFor", "requestedBy")]
+        return list(dict.fromkeys(name for name in names if name))
+
+    def standing(self, gate: Gate, approval: Approval, protected: bool) -> Standing:
+        if approval.skipped:
+            return Standing()
+        teams = {name for name in gate["reviewers"].get("teams", []) if name.lower() == approval.team.lower()}
+        users = {name for name in gate["reviewers"].get("users", []) if name.lower() == approval.who.lower()}
+        return Standing(frozenset(teams if approval.team else users))
+
+    def authors(self, project: Path, old: str, new: str, known: Mapping[str, str]) -> list[Author]:
+        found: dict[str, Author] = {}
+        for commit in commits.between(project, old, new).commits:
+            for person in commit.people:
+                if (key := person.email.casefold()) not in found:
+                    found[key] = Author(person.name, person.email, self.account(person.email, known))
+        return list(found.values())
+
+    def account(self, name: str, known: Mapping[str, str]) -> str:
+        if name.casefold() in known:
+            return known[name.casefold()]
+        found = self._client.identities(name) if name.strip() else []
+        if len(found) != 1 or found[0].get("isContainer"):
+            return ""
+        account = ((found[0].get("properties") or {}).get("Account") or {}).get("$value")
+        return str(account or "")
+
+    def ref(self) -> str:
+        return str(self._build.get("sourceBranch", ""))
+
+    def contains(self, ref: str, commit: str) -> bool:
+        repository = self._build.get("repository") or {}
+        if repository.get("type") != "TfsGit":
+            why = f"the repository is of type {repository.get('type')}, which a job's token of Azure DevOps can't read"
+            raise Refusal("Whether the branch has the commit can't be told", why, "keep the project in Azure Repos, or run it on GitHub")
+        place = f"git/repositories/{repository['id']}"
+        name = ref.removeprefix("refs/")
+        found = (self._client.get(f"{place}/refs", filter=name) or {}).get("value", [])
+        head = next((str(one.get("peeledObjectId") or one["objectId"]) for one in found if one["name"] == ref), "")
+        if not head:
+            return False
+        if head == commit:
+            return True
+        bases = (self._client.get(f"{place}/commits/{head}/mergebases", otherCommitId=commit) or {}).get("value", [])
+        return any(one.get("commitId") == commit for one in bases)
+
+    @cached_property
+    def _build(self) -> Document:
+        found = self._client.get(f"build/builds/{self._number}")
+        if found is None:
+            raise Refusal(f"Run {self._number} can't be read", "Azure DevOps says 404", "let the job's access token read its own project")
+        return dict(found)
+
+    def _asked(self) -> list[str]:
+        """The approvals that this stage waited for, by their ids."""
+        records = (self._client.get(f"build/builds/{self._number}/timeline") or {}).get("records") or []
+        stages = {one["id"] for one in records if one["type"] == "Stage" and self._stage in (one.get("identifier"), one.get("name"))}
+        points = {one["id"] for one in records if one["type"] == "Checkpoint" and one.get("parentId") in stages}
+        return [str(one["id"]) for one in records if one["type"] == "Checkpoint.Approval" and one.get("parentId") in points]
+
+    def _short(self, approver: Document) -> str:
+        """An approver as gates.yml writes it: a group without the project, if it is this one."""
+        name = name_of(approver)
+        return name.removeprefix(f"[{self._client.project}]\\") if is_group(approver) else name
+
+    def _approval(self, step: Document) -> Approval:
+        skipped = step["status"] == "skipped"
+        assigned, actual = step["assignedApprover"], step.get("lastModifiedBy" if skipped else "actualApprover") or {}
+        team = self._short(assigned) if is_group(assigned) else ""
+        descriptor, name = str(actual.get("descriptor") or ""), str(actual.get("uniqueName") or "")
+        person = descriptor.startswith(PEOPLE) if descriptor else "@" in name
+        time = moment(str(step["lastModifiedOn"]))
+        return Approval(name, PERSON if person else BOT, str(step.get("comment") or ""), time, team, skipped)
