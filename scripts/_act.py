@@ -4,7 +4,8 @@ What act lacks is made up for in copies, never in the originals:
 - `$/` is act's stumbling block; a copy of the catalog names itself in full, and act finds it by --local-repository;
 - JavaScript actions get small stand-ins (tests/journeys/stand_ins);
 - a job that has `id-token: write` gets the request URL of an OIDC token for its environment, and no other job does;
-- a job whose step asks for `github.token` gets one that the emulated GitHub knows, with the permissions that the job has;
+- GitHub itself: a first step of every job, "Set up job", waits until the emulated GitHub lets the job start, at its environment's gate
+  if it names one, and hands on the job's own token; steps that run whatever happened don't where the job never began;
 - a job that act would leave out in silence, for a label it does not know, is an error;
 - cancelling is done as GitHub does it: SIGINT to the first process of each step and no other, SIGTERM after 7.5 s, and 2.5 s later,
   or once that process has ended, SIGKILL to all that it started.
@@ -31,14 +32,17 @@ from urllib.parse import urlencode
 
 import yaml
 
-from emulator.github.accounts import engine_token
+import _github
+from _gate import AUTHOR, PEOPLE, address
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = ROOT / "tests" / "journeys" / "stand_ins"
 CATALOG = "contoso/azureml-catalog"
-REPOSITORY = "contoso/flight-delay"
+REPOSITORY = _github.REPOSITORY
 RUNNER = "ubuntu-24.04"
 REQUEST_URL = "https://pipelines.actions.githubusercontent.com/idtoken"
+SET_UP = "set-up-job"
+OURS = ("_act.py", "_demo.py", "_bench.py", "_docs.py", "_pipelines.py", "_gate.py", "_github.py", "_history.py")  # no caller sees them
 USES = re.compile(r"^(?P<name>[^/@\s]+/[^/@\s]+)(?P<path>/[^@\s]*)?@(?P<ref>\S+)$")
 
 
@@ -119,44 +123,70 @@ class Event:
 def prepare_catalog(folder: Path, *, workflows: Iterable[Path] = ()) -> None:
     """Copy to `folder` what a caller of the catalog sees of it, rewritten for act; `workflows` are added to it or replace its own."""
     shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__", "emulator", "_act.py", "_demo.py", "_bench.py", "_docs.py")
+    ignored = shutil.ignore_patterns("__pycache__", "emulator", *OURS)
     for name in ("scripts", "schemas", ".github/actions"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     for path in (*(ROOT / ".github" / "workflows").glob("[!_]*.yml"), *workflows):
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        document["on"] = document.pop(True)  # a key of YAML 1.1, which reads `on` as true
-        for job in document["jobs"].values():
-            _rewrite(job, path.name)
-        target = folder / ".github" / "workflows" / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000), encoding="utf-8")
+        _copy(path, folder / ".github" / "workflows" / path.name, f"{CATALOG}/.github/workflows/{path.name}@refs/tags/v0")
 
 
-def _rewrite(job: dict[str, Any], workflow: str) -> None:
+def _copy(workflow: Path, target: Path, ref: str) -> None:
+    """Write a workflow as act can run it; `ref` is what GitHub calls it in tokens. Raises CannotRun for what is no YAML."""
+    try:
+        document = yaml.safe_load(workflow.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise CannotRun(f"{workflow}: {error}") from error
+    document["on"] = document.pop(True, document.get("on"))  # a key of YAML 1.1, which reads `on` as true
+    for name, job in document["jobs"].items():
+        _rewrite(job, name, ref, document.get("permissions"))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000), encoding="utf-8")
+
+
+def _rewrite(job: dict[str, Any], id: str, ref: str, inherited: Any) -> None:
     job.pop("concurrency", None)  # act queues nothing, and its schema does not know `queue`
     for node in (job, *job.get("steps", [])):
         if str(node.get("uses", "")).startswith("$/"):
             node["uses"] = f"{CATALOG}/{node['uses'][2:]}@v0"
-    for step in job.get("steps", []):
-        for name, value in (step.get("env") or {}).items():
-            if value == "${{ github.token }}":
-                step["env"][name] = engine_token(REPOSITORY, job.get("permissions") or {})
-    if "steps" in job and (job.get("permissions") or {}).get("id-token") == "write":
-        claims = {
-            "api-version": "2.0",
-            "repository": REPOSITORY,
-            "ref": "refs/heads/main",
-            "job_workflow_ref": f"{CATALOG}/.github/workflows/{workflow}@refs/tags/v0",
-        }
-        told = "event_name=${{ github.event_name }}&sha=${{ github.sha }}&environment=" + str(job.get("environment", ""))
-        job.setdefault("env", {})["ACTIONS_ID_TOKEN_REQUEST_URL"] = f"{REQUEST_URL}?{urlencode(claims)}&{told}"
+    if "steps" not in job:
+        return
+    named = job.get("environment") or ""
+    environment = str(named["name"] if isinstance(named, dict) else named)
+    permissions = job.get("permissions", inherited)
+    granted = permissions if isinstance(permissions, dict) else {}
+    asked = {"JOB_NAME": str(job.get("name", id)), "JOB_PERMISSIONS": json.dumps(granted), "JOB_ENVIRONMENT": environment}
+    first = {"name": "Set up job", "id": SET_UP, "shell": "bash", "env": asked, "run": 'exec python -I -S "$ACT_SET_UP"'}
+    job["steps"] = [first, *(_begun(_with_outputs(step)) for step in job["steps"])]
+    if granted.get("id-token") == "write":
+        claims = {"api-version": "2.0", "repository": REPOSITORY, "job_workflow_ref": ref}
+        told = "&".join(f"{name}=${{{{ github.{name} }}}}" for name in ("ref", "event_name", "sha", "run_id", "run_attempt", "actor"))
+        url = f"{REQUEST_URL}?{urlencode(claims)}&{told}&environment={environment}"
+        job["env"] = {**(job.get("env") or {}), "ACTIONS_ID_TOKEN_REQUEST_URL": url}
         job["env"]["ACTIONS_ID_TOKEN_REQUEST_TOKEN"] = "act"  # noqa: S105 - the emulator takes what the URL says of the job
 
 
-def commit_project(source: Path, folder: Path, date: str = "") -> str:
+def _with_outputs(node: Any) -> Any:
+    """A step with what act does not know in place: the job's token and its id."""
+    if isinstance(node, dict):
+        return {name: _with_outputs(value) for name, value in node.items()}
+    if not isinstance(node, str):
+        return node
+    return node.replace("github.token", f"steps.{SET_UP}.outputs.token").replace("job.check_run_id", f"steps.{SET_UP}.outputs.check_run_id")
+
+
+def _begun(step: dict[str, Any]) -> dict[str, Any]:
+    """A step that does not run in a job that never began, whatever its condition."""
+    if "if" not in step:
+        return step
+    condition = (step["if"] if isinstance(step["if"], str) else json.dumps(step["if"])).strip()
+    condition = condition[3:-2].strip() if condition.startswith("${{") and condition.endswith("}}") else condition
+    return {**step, "if": f"({condition}) && steps.{SET_UP}.outcome == 'success'"}
+
+
+def commit_project(source: Path, folder: Path, date: str = "", author: str = AUTHOR) -> str:
     """Make `folder` a git repository whose last commit is the project as it is in `source`; the commit's id.
 
-    Of the same content at the same `date` (as git reads one) it is the same id.
+    `author` is a login. Of the same content by the same author at the same `date` (as git reads one) it is the same id.
     """
     for old in folder.iterdir() if folder.exists() else ():
         if old.name != ".git":
@@ -168,14 +198,15 @@ def commit_project(source: Path, folder: Path, date: str = "") -> str:
         _git(folder, "remote", "add", "origin", f"https://github.com/{REPOSITORY}")
     _git(folder, "add", "-A")
     if _git(folder, "status", "--porcelain"):
-        _git(folder, "commit", "-q", "-m", "Demo run", date=date)
+        _git(folder, "commit", "-q", "-m", "Demo run", date=date, author=author)
     return _git(folder, "rev-parse", "HEAD")
 
 
-def _git(folder: Path, *words: str, date: str = "") -> str:
+def _git(folder: Path, *words: str, date: str = "", author: str = AUTHOR) -> str:
     env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     for role in ("AUTHOR", "COMMITTER"):
-        env |= {f"GIT_{role}_NAME": "Demo", f"GIT_{role}_EMAIL": "demo@contoso.com"} | ({f"GIT_{role}_DATE": date} if date else {})
+        env |= {f"GIT_{role}_NAME": PEOPLE.get(author, author), f"GIT_{role}_EMAIL": address(author)}
+        env |= {f"GIT_{role}_DATE": date} if date else {}
     env["GIT_CONFIG_GLOBAL"] = os.devnull
     return subprocess.run(["git", *words], cwd=folder, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -187,7 +218,9 @@ def run(
     env: Mapping[str, str],
     tool_cache: Path,
     *,
+    github: _github.GitHub | None = None,
     event: str = "push",
+    ref: str = "refs/heads/main",
     inputs: Mapping[str, str] | None = None,
     artifacts: Path | None = None,
     limit: float = 1200,
@@ -196,28 +229,45 @@ def run(
     """Run one of the project's workflows to its end.
 
     `env` is all that the steps see of this machine's environment besides PATH. `tool_cache` is kept from run to run, as a self-hosted
-    runner keeps it. After `limit` seconds the run is cancelled. Raises CannotRun; KeyboardInterrupt once everything has ended.
+    runner keeps it. `github` is told of the run, and lets its jobs start; without it, all may. After `limit` seconds the run is cancelled.
+    Raises CannotRun, and what the approver of `github` raised; KeyboardInterrupt once everything has ended.
     """
     with tempfile.TemporaryDirectory(prefix="act-") as scratch:
         place = Path(scratch)
-        for name in ("home", "cache", "bin"):
+        for name in ("home", "cache", "bin", "jobs"):
             (place / name).mkdir()
         tool_cache.mkdir(parents=True, exist_ok=True)
         (place / "cache" / "tool_cache").symlink_to(tool_cache.resolve(), target_is_directory=True)  # act has no option for it
         (place / "bin" / "python").symlink_to(getattr(sys, "_base_executable", sys.executable))
-        (place / "event.json").write_text(json.dumps({"inputs": dict(inputs or {}), "ref": "refs/heads/main"}))
+        _copy(project / ".github" / "workflows" / workflow, place / workflow, f"{REPOSITORY}/.github/workflows/{workflow}@{ref}")
+        (place / "event.json").write_text(json.dumps({"inputs": dict(inputs or {}), "ref": ref, "number": 1}))
         artifacts = artifacts or place / "artifacts"
         command = [
-            _program("act"), event, "-C", str(project), "-W", f".github/workflows/{workflow}", "-e", str(place / "event.json"),
+            _program("act"), event, "-C", str(project), "-W", str(place / workflow), "-e", str(place / "event.json"),
             "-P", f"{RUNNER}=-self-hosted", "--rm", "--json", "--no-cache-server", "--action-cache-path", str(place / "cache"),
-            "--env", f"ACT_ARTIFACTS={artifacts}", "--local-repository", f"{CATALOG}@v0={catalog}",
+            "--local-repository", f"{CATALOG}@v0={catalog}",
         ]  # fmt: skip
+        told = {"ACT_ARTIFACTS": str(artifacts), "ACT_SET_UP": str(STAND_INS / "set_up_job.py")}
+        run = github.begin(project, workflow, event, "refs/pull/1/merge" if event == "pull_request" else ref, artifacts) if github else None
+        if github and run:
+            command += ["--actor", github.actor]
+            told |= {**run.env, "ACT_JOBS": str(place / "jobs")}
+        for name, value in told.items():
+            command += ["--env", f"{name}={value}"]
         for name, ref in _actions(catalog):
             command += ["--local-repository", f"{name}@{ref}={STAND_INS / name}"]
         search = f"{place / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         seen = {**env, "PATH": search, "HOME": str(place / "home"), "LANG": "C.UTF-8"}
-        recorder = _Recorder(Run(artifacts=artifacts), watch)
-        _Process(command, seen, limit).follow(recorder)
+        recorder = _Recorder(Run(artifacts=artifacts), watch, run)
+        conclusion = "cancelled"
+        try:
+            _Process(command, seen, limit).follow(recorder)
+            conclusion = "success" if recorder.run.succeeded else "failure"
+        finally:
+            if run:
+                run.end(conclusion)
+        if run and run.errors:
+            raise run.errors[0]
         if recorder.left_out:
             raise CannotRun(f"act left a job out: {recorder.left_out}")
         if not recorder.run.jobs:
@@ -250,8 +300,8 @@ def _program(name: str) -> str:
 class _Recorder:
     """Reads act's JSON lines into a Run and tells the watcher."""
 
-    def __init__(self, run: Run, watch: Callable[[Event], None]) -> None:
-        self.run, self.watch, self.left_out = run, watch, ""
+    def __init__(self, run: Run, watch: Callable[[Event], None], hosted: _github.Run | None = None) -> None:
+        self.run, self.watch, self.hosted, self.left_out = run, watch, hosted, ""
         self._steps: dict[tuple[str, str], Step] = {}
         self._ids: dict[str, str] = {}
 
@@ -266,6 +316,8 @@ class _Recorder:
         elif "jobResult" in said:
             job = self._job(said)
             job.result = said["jobResult"]
+            if self.hosted:
+                self.hosted.end_job(said["job"], job.result)
             self.watch(Event("end", job))
         elif said.get("stage") == "Main":
             self._main(said)
@@ -280,16 +332,29 @@ class _Recorder:
             step = self._steps[key] = Step(said["step"])
             job.steps.append(step)
             self.watch(Event("begin", job, step))
-        if "stepResult" in said and outermost:
+        if self.hosted and said["stepID"] == [SET_UP] and said.get("raw_output") and not step.lines:
+            self._asked(self.hosted, said["job"], json.loads(said["msg"]))
+        elif "stepResult" in said and outermost:
             step.result, step.seconds = said["stepResult"], said.get("executionTime", 0) / 1e9
             self.watch(Event("end", job, step))
-        elif said.get("command") == "set-output" and outermost:
+        elif said.get("command") == "set-output" and outermost and said["stepID"] != [SET_UP]:
             step.outputs[said["name"]] = said["arg"]
         elif said.get("command") == "summary":
             job.summary += said["content"]
         elif text := _text(said):
             step.lines.append(text)
             self.watch(Event("line", job, step, text))
+
+    def _asked(self, hosted: _github.Run, job: str, asked: dict[str, Any]) -> None:
+        """A job asks whether it may start."""
+        folder = Path(asked.pop("folder"))
+
+        def answer(found: dict[str, Any]) -> None:
+            with contextlib.suppress(FileNotFoundError):  # the run is over
+                (folder / "written").write_text(json.dumps(found), encoding="utf-8")
+                (folder / "written").rename(folder / "answer")
+
+        hosted.begin_job(job, asked, answer)
 
     def _job(self, said: dict[str, Any]) -> Job:
         # "promote/Promote/Production" is the calling job, the called workflow's name and the job's name; the id is short and ours.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import _act
+from _gate import INITIATOR, Approve, address, release_manager
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "ado"))
@@ -33,7 +34,7 @@ RESULTS = {"Succeeded": "success", "SucceededWithIssues": "success", "Failed": "
 def prepare_catalog(folder: Path) -> None:
     """Make `folder` the catalog's repository with the tag that callers name."""
     shutil.rmtree(folder, ignore_errors=True)
-    ignored = shutil.ignore_patterns("__pycache__", "emulator", "_act.py", "_demo.py", "_bench.py", "_docs.py", "_pipelines.py")
+    ignored = shutil.ignore_patterns("__pycache__", "emulator", *_act.OURS)
     for name in ("scripts", "schemas", ".ado"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     who = ["-c", "user.name=Demo", "-c", "user.email=demo@contoso.com"]
@@ -52,20 +53,20 @@ def run_pipeline(
     *,
     reason: str = "IndividualCI",
     parameters: Mapping[str, object] | None = None,
-    environments: Mapping[str, Any] | None = None,
+    approve: Approve = release_manager,
+    actor: str = INITIATOR,
     connections: Mapping[str, Any] | None = None,
     patience: float = 0.0,
     artifacts: Path | None = None,
     limit: float = 1200,
     watch: Callable[[_act.Event], None] = lambda event: None,
-    began: Callable[[EmulatedService], None] = lambda service: None,
 ) -> _act.Run:
     """Run one of the project's pipelines (a file name in .ado) to its end, as a build of the Azure DevOps that `home` emulates.
 
     `env` is all that the steps see of this machine's environment besides PATH; `work` is the agent's folder, `tool_cache` is kept from
-    run to run. `environments` and `connections` are as in the runner's service file; an approver without a verdict approves, a pending
-    one has `patience` seconds to answer. After `limit` seconds the run is cancelled. Raises _act.CannotRun; KeyboardInterrupt once
-    everything has ended.
+    run to run. `actor` starts the run; `approve` is called for each approval that the emulated environments ask for, and whoever else may
+    decide has `patience` seconds more. `connections` is as in the runner's service file. After `limit` seconds the run is cancelled. Raises
+    _act.CannotRun, and what `approve` raised; KeyboardInterrupt once everything has ended.
     """
     if not AZURE_CLI.exists():
         raise _act.CannotRun(f"{AZURE_CLI.relative_to(ROOT)} is not installed; 'make install-tests' installs it")
@@ -74,7 +75,9 @@ def run_pipeline(
         "pipeline": pipeline.removesuffix(".yml"),
         "reason": reason,
         "repositories": {alias: {"folder": folder, "name": NAMES[alias]} for alias, folder in folders.items()},
-        "environments": environments or {"dev": {}, "production": {"approvals": [{"approver": "Rea Lee"}], "exclusive_lock": True}},
+        "requested_for": address(actor),
+        "requested_for_email": address(actor),
+        "environments": {"dev": {}, "production": {"exclusive_lock": True}},
         "service_connections": connections or {},
     }
     (work / "bin").mkdir(parents=True, exist_ok=True)
@@ -89,15 +92,18 @@ def run_pipeline(
             parameters=dict(parameters or {}),
             variables={"Build.Reason": reason},
         )
-        build = EmulatedService.read(described, home=home, approval_timeout=patience)
+        build = EmulatedService.read(described, home=home, approve=approve, artifacts=artifacts or work, approval_timeout=patience)
         assert isinstance(build, EmulatedService)
-        began(build)
+        result = "canceled"
         seen = {**env, "AZURE_CORE_COLLECT_TELEMETRY": "no"}  # az would report each command to its makers, by a process of its own
         agent = Agent(work=work, tools=tool_cache, env=seen, path=search, pythons={PYTHON: python})
-        done = run.run(expanded, build, agent, watch=lambda event: _tell(event, watch), limit=limit, artifacts=artifacts)
+        try:
+            done = run.run(expanded, build, agent, watch=lambda event: _tell(event, watch), limit=limit, artifacts=artifacts)
+            result = "succeeded" if done.succeeded else "failed"
+        finally:
+            build.finish(result)
     except (Fault, service.CannotRun) as problem:
         raise _act.CannotRun(str(problem)) from problem
-    build.finish("succeeded" if done.succeeded else "failed")
     return told(done)
 
 

@@ -15,6 +15,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from _gate import APPROVER, OWNER, PEOPLE, address
 from aml import gates, roles
 from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, SIGN_ACTIONS, SIGNER, held
 from aml.audit import GRAPH
@@ -78,21 +79,13 @@ def provision(home: Path, project: Path, location: str = "westeurope") -> None:
 
 def environments(home: Path, project: Path, admin: Administrator) -> None:
     """The project's place on GitHub and on Azure DevOps with those who approve, and its environments, protected as its gates say."""
-    owner, people = "platform-admin", ["rea-lee", "kim-doe"]
     team = yaml.safe_load((project / gates.FILE).read_text(encoding="utf-8"))["gates"][0]["reviewers"]["teams"][0]
-    organization = {
-        "login": REPOSITORY.partition("/")[0],
-        "owners": [owner],
-        "members": people,
-        "teams": [{"slug": team, "members": people}],
-    }
+    people(admin, team)
     # An internal repository is one of GitHub Enterprise, where environments are enforced.
     repository = {"full_name": REPOSITORY, "visibility": "internal", "teams": {team: "pull"}}
-    cli.request(home, "POST", "/github", {"organizations": [organization], "repositories": [repository]})
-    github = cli.request(home, "POST", "/github/tokens", {"login": owner})["token"]
-    groups = [f"[{AZURE_DEVOPS['project']}]\\{name}" for name in (team, "Project Administrators")]
-    admin.azure_devops("identities", **AZURE_DEVOPS, names=[owner, *groups])
-    azure_devops = admin.azure_devops("tokens", user=owner)["token"]
+    cli.request(home, "POST", "/github", {"repositories": [repository]})
+    github = cli.request(home, "POST", "/github/tokens", {"login": OWNER})["token"]
+    azure_devops = admin.azure_devops("tokens", user=address(OWNER))["token"]
     with ThreadPoolExecutor() as pool:
         done = [
             pool.submit(_apply_gates, home, project, "AML_REPOSITORY", REPOSITORY, "GH_TOKEN", github),
@@ -103,6 +96,23 @@ def environments(home: Path, project: Path, admin: Administrator) -> None:
         ]  # fmt: skip
     for one in done:
         one.result()
+
+
+def people(admin: Administrator, team: str = "release-managers", approvers: Sequence[str] = (APPROVER,)) -> None:
+    """Who there is on both systems, each with an address, and who of them is in the team that approves."""
+    organization = {
+        "login": REPOSITORY.partition("/")[0],
+        "owners": [OWNER],
+        "members": [login for login in PEOPLE if login != OWNER],
+        "teams": [{"slug": team, "members": [*approvers]}],
+    }
+    users = [{"login": login, "name": name, "email": address(login)} for login, name in PEOPLE.items()]
+    cli.request(admin.home, "POST", "/github", {"users": users, "organizations": [organization]})
+    groups = {team: [*approvers], "Project Administrators": [OWNER]}
+    admin.azure_devops(
+        "identities", **AZURE_DEVOPS, names=[*map(address, PEOPLE)],
+        groups={f"[{AZURE_DEVOPS['project']}]\\{name}": [*map(address, members)] for name, members in groups.items()},
+    )  # fmt: skip
 
 
 def _apply_gates(home: Path, project: Path, place: str, name: str, variable: str, token: str) -> None:

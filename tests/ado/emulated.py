@@ -14,30 +14,42 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import requests
 from azure_pipelines.service import Approval, CannotRun, Connection, Service
 
+import _history
+from _gate import Approve, Gate, Refused, address, release_manager
 from emulator import cli
+from emulator.azure_devops.checks import APPROVAL
 from emulator.azure_devops.models import APPLICATION
 from emulator.client import Administrator
+
+_CHECKS = "pipelines/checks/configurations"
+Refusals = dict[str, str]
+"""What the service did not take, by who said it."""
 
 
 @dataclass
 class EmulatedService(Service):
-    """A service whose build, jobs, timeline and approvals are in the emulator with this `home`.
+    """A service whose build, commits, jobs, timeline and approvals are in the emulator with this `home`.
 
-    `approval_timeout` is how many seconds a pending approval waits for somebody to decide it over REST.
+    An environment that the description gives no approvers has those of the emulated environment's checks; `approve` is called for each
+    check that a stage waits for. `approval_timeout` is how many seconds a pending approval then waits for somebody to decide it over REST.
     """
 
     home: Path = Path()
+    approve: Approve = release_manager
+    artifacts: Path = Path()
     approval_timeout: float = 0.0
     requester_may_approve: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _stages: dict[str, str] = field(default_factory=dict, repr=False)
+    _bypassed: set[str] = field(default_factory=set, repr=False)
+    _page: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         known = {one["id"]: one for one in self.rest("GET", "serviceendpoint/endpoints")["value"]}
@@ -60,6 +72,10 @@ class EmulatedService(Service):
         self.build_id, self.build_number = build["id"], build["buildNumber"]
         self.definition_id, self.project_id = build["definition"]["id"], build["project"]["id"]
         self.plan_id = build["orchestrationPlan"]["planId"]
+        self._page = build["_links"]["web"]["href"]
+        if repository:
+            pushed = {**_history.refs(repository.folder), "commits": _history.commits(repository.folder)}
+            self._play("git", repository=repository.name, **pushed)
 
     # --- what the runner asks ---
 
@@ -88,9 +104,13 @@ class EmulatedService(Service):
         """Ask the approvers of each environment; those with a verdict in the description give it as themselves, others are waited for."""
         answers: list[Approval] = []
         for name in environments:
-            expected = self.environments[name].approvals
-            if expected:
-                answers += self._approval(stage, name, expected, stop)
+            if expected := self.environments[name].approvals:
+                asked = self._ask(stage, name, [one.approver for one in expected], requester_may_approve=self.requester_may_approve)
+                answers += self._answer(stage, name, asked, partial(self._describe, expected), stop)
+                continue
+            for check in self._checks(name):
+                asked = self._ask(stage, name, **check)
+                answers += self._answer(stage, name, asked, partial(self._decide, stage, name, stop), stop)
         return answers
 
     def finish(self, result: str) -> dict[str, Any]:
@@ -126,42 +146,103 @@ class EmulatedService(Service):
         where = {"organization": self.organization, "project": self.project}
         return cli.request(self.home, "POST", f"/azure-devops/{what}", {**where, **body})
 
-    def _approval(self, stage: str, environment: str, expected: tuple[Approval, ...], stop: Callable[[], bool]) -> list[Approval]:
-        asked = self._play(
-            "approvals",
-            build_id=self.build_id,
-            stage=stage,
-            environment=environment,
-            approvers=[one.approver for one in expected],
-            requester_may_approve=self.requester_may_approve,
-        )
+    def _checks(self, environment: str) -> list[dict[str, Any]]:
+        """The approvals that an environment of the emulator asks for, in their order."""
+        found = self.rest("GET", "distributedtask/environments", name=environment)["value"]
+        query = {"resourceType": "environment", "$expand": "settings"}
+        checks = [one for each in found for one in self.rest("GET", _CHECKS, resourceId=str(each["id"]), **query)["value"]]
+        return [
+            {
+                "approvers": [one["uniqueName"] for one in check["settings"]["approvers"]],
+                "minimum": check["settings"]["minRequiredApprovers"],
+                "in_sequence": check["settings"]["executionOrder"] == "inSequence",
+                "requester_may_approve": not check["settings"]["requesterCannotBeApprover"],
+                "instructions": check["settings"]["instructions"],
+            }
+            for check in checks
+            if check["type"]["id"] == APPROVAL and not check["isDisabled"]
+        ]
+
+    def _ask(self, stage: str, environment: str, approvers: list[str], **more: Any) -> dict[str, Any]:
+        where = {"build_id": self.build_id, "stage": stage, "environment": environment}
+        asked: dict[str, Any] = self._play("approvals", **where, approvers=approvers, **more)
+        return asked
+
+    def _answer(
+        self, stage: str, environment: str, asked: dict[str, Any], decide: Callable[[dict[str, Any]], Refusals], stop: Callable[[], bool]
+    ) -> list[Approval]:
+        """Wait for what becomes of an approval: `decide` is who would, and gives what the service did not take from whom."""
         self._checkpoint(stage, asked["id"], "inProgress")
-        refused: dict[str, str] = {}
-        for one in expected:
-            if one.verdict != "pending":
-                update = [{"approvalId": asked["id"], "status": one.verdict, "comment": one.comment}]
-                try:
-                    self.rest("PATCH", "pipelines/approvals", update, as_user=one.approver)
-                except requests.HTTPError as error:
-                    if error.response.status_code not in (403, 409):
-                        raise
-                    refused[one.approver] = error.response.json()["message"]
+        refused = decide(asked)
         until = time.monotonic() + self.approval_timeout
-        while (found := self._read(asked["id"]))["status"] == "pending" and time.monotonic() < until and not stop():
+        while self._waits(asked["id"]) and time.monotonic() < until and not stop():
             time.sleep(0.2)
-        if found["status"] == "pending":
+        if self._waits(asked["id"]):
             self._play("approvals/close", approval_id=asked["id"], status="canceled" if stop() else "timedOut")
-            found = self._read(asked["id"])
-        self._checkpoint(stage, asked["id"], "completed", "succeeded" if found["status"] == "approved" else "failed")
+        found = self._read(asked["id"])
+        passed = found["status"] in ("approved", "skipped") or asked["id"] in self._bypassed
+        self._checkpoint(stage, asked["id"], "completed", "succeeded" if passed else "failed")
+        if passed and found["status"] != "approved":
+            return [Approval(", ".join(_names(found)), "approved", "The check was bypassed.", environment)]
         return [
             Approval(
-                step["assignedApprover"]["displayName"],
-                step["status"] if step["status"] in ("approved", "rejected") else "pending",
-                step["comment"] or refused.get(step["assignedApprover"]["displayName"], ""),
+                name,
+                # Of those who need not all approve the others are passed over.
+                "approved"
+                if found["status"] == "approved"
+                else step["status"]
+                if step["status"] in ("approved", "rejected")
+                else "pending",
+                step["comment"] or refused.get(name, ""),
                 environment,
             )
-            for step in found["steps"]
+            for name, step in zip(_names(found), found["steps"], strict=True)
+            if found["status"] != "approved" or step["status"] == "approved"
         ]
+
+    def _describe(self, expected: tuple[Approval, ...], asked: dict[str, Any]) -> Refusals:
+        """The verdicts of the description."""
+        refused = {}
+        for one in expected:
+            if one.verdict != "pending":
+                try:
+                    self._update(asked["id"], one.approver, one.verdict, one.comment)
+                except Refused as error:
+                    refused[one.approver] = str(error)
+        return refused
+
+    def _decide(self, stage: str, environment: str, stop: Callable[[], bool], asked: dict[str, Any]) -> Refusals:
+        """The decision of whoever is to decide: see `_gate`."""
+
+        def overrule(who: str, comment: str, recorded: bool) -> None:
+            body = {"approval_id": asked["id"], "who": address(who), "comment": comment, "recorded": recorded}
+            try:
+                self._play("approvals/bypass", **body)
+            except cli.Problem as problem:
+                raise Refused(str(problem)) from problem
+            self._bypassed.add(asked["id"])
+
+        self.approve(
+            Gate(
+                run=self.build_id, job=stage, environment=environment,
+                asked=tuple(name.removeprefix(f"[{self.project}]\\") for name in _names(asked)), page=self._page,
+                artifacts=self.artifacts, open=lambda: self._waits(asked["id"]) and not stop(),
+                decide=lambda who, status, comment: self._update(asked["id"], address(who), status, comment), overrule=overrule,
+            )
+        )  # fmt: skip
+        return {}
+
+    def _update(self, approval_id: str, who: str, status: str, comment: str) -> None:
+        """Decide as a person. Raises Refused with the service's words."""
+        try:
+            self.rest("PATCH", "pipelines/approvals", [{"approvalId": approval_id, "status": status, "comment": comment}], as_user=who)
+        except requests.HTTPError as error:
+            if error.response.status_code not in (403, 409):
+                raise
+            raise Refused(error.response.json()["message"]) from error
+
+    def _waits(self, approval_id: str) -> bool:
+        return approval_id not in self._bypassed and self._read(approval_id)["status"] == "pending"
 
     def _read(self, approval_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.rest("GET", f"pipelines/approvals/{approval_id}", **{"$expand": "steps"})
@@ -173,6 +254,10 @@ class EmulatedService(Service):
         checkpoint = {"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self._stages.get(stage)}
         approval = {"id": approval_id, "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point}
         self.timeline([{**one, "state": state, "result": result} for one in (checkpoint, approval)])
+
+
+def _names(approval: Mapping[str, Any]) -> list[str]:
+    return [step["assignedApprover"]["displayName"] for step in approval["steps"]]
 
 
 def _connection(found: Mapping[str, Any]) -> Connection:

@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 import yaml
 
 import _act
+import _github
 import _pipelines
 import _setup
+from _gate import AUTHOR, INITIATOR, Approve, release_manager
 from _provision import provision
 
 if TYPE_CHECKING:
-    from emulated import EmulatedService
     from tests.conftest import Emulator
 
 ROOT = Path(__file__).parents[2]
@@ -38,9 +38,20 @@ Watch = Callable[[_act.Event], None]
 class World:
     """One project, one catalog, one emulated Azure, and GitHub."""
 
+    OWN: ClassVar = ".github/workflows/own.yml"
+    PROMOTE: ClassVar = """\
+on: workflow_dispatch
+permissions: {}
+jobs:
+  promote:
+    permissions: {actions: read, contents: read, id-token: write}
+    uses: contoso/azureml-catalog/.github/workflows/promote.yml@v0
+    with: {bundle_id: "%s"}
+"""
     emulator: Emulator
     place: Path
     runs: int = field(default=0)
+    patience: float = 0.0  # seconds that others have to decide at a gate once `approve` is done
     first: dict[str, Any] = field(default_factory=dict)  # the endpoints as the first release left them, by workspace
 
     def release(self) -> _act.Run:
@@ -57,15 +68,25 @@ class World:
         inputs: Mapping[str, str] | None = None,
         files: Mapping[str, str] | None = None,
         watch: Watch | None = None,
+        approve: Approve = release_manager,
+        actor: str = INITIATOR,
+        author: str = AUTHOR,
     ) -> _act.Run:
-        """Run one of the example's callers after `edits` (file, old text, new text) and new `files`, as one more commit.
+        """Run one of the example's callers after `edits` (file, old text, new text) and new `files`, as one more commit by `author`.
 
-        `event` is GitHub's word: push, pull_request or workflow_dispatch, which may have `inputs`.
+        `event` is GitHub's word: push, pull_request or workflow_dispatch, which may have `inputs`. `actor` starts the run. `approve` is
+        called, in another thread, with each `_gate.Gate` that the run waits at, after all that comes before it; it may change anything,
+        and then decide or not. Where nobody decides, the run ends as if the time for it were over. People are logins, on both systems.
         """
-        self.commit(edits, files or {})
-        return self.engine(caller, event, inputs or {}, watch or show)
+        self.commit(edits, files or {}, author)
+        return self.engine(caller, event, inputs or {}, watch or show, approve, actor)
 
-    def commit(self, edits: tuple[tuple[str, str, str], ...], files: Mapping[str, str]) -> None:
+    def promote(self, bundle_id: str, **options: Any) -> _act.Run:
+        """Promote a bundle by a caller of its own; `options` are those of `run`."""
+        caller = self.PROMOTE % bundle_id
+        return self.run(caller="own", event="workflow_dispatch", files={self.OWN: caller}, **options)
+
+    def commit(self, edits: tuple[tuple[str, str, str], ...], files: Mapping[str, str], author: str = AUTHOR) -> None:
         """Commit the example with the edits, and only those, to the project."""
         self.runs += 1
         source = self.place / f"source-{self.runs}"
@@ -76,12 +97,15 @@ class World:
             (source / name).write_text(text.replace(old, new), encoding="utf-8")
         for name, text in files.items():
             (source / name).write_text(text, encoding="utf-8")
-        _act.commit_project(source, self.place / "project", date=f"2026-01-01T00:{self.runs:02}:00Z")
+        _act.commit_project(source, self.place / "project", date=f"2026-01-01T00:{self.runs:02}:00Z", author=author)
 
-    def engine(self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch) -> _act.Run:
+    def engine(
+        self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch, approve: Approve = release_manager, actor: str = INITIATOR
+    ) -> _act.Run:
         """Run a caller as the CI system would."""
         return _act.run(
             self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS,
+            github=_github.GitHub(self.emulator.home, approve, actor, self.patience),
             event=event, inputs=inputs, artifacts=self.artifacts, limit=900, watch=watch,
         )  # fmt: skip
 
@@ -169,18 +193,30 @@ class World:
 class AzureDevOps(World):
     """One project, one catalog, one emulated Azure, and Azure DevOps."""
 
-    approvals: list[dict[str, str]] = field(default_factory=lambda: [{"approver": "Rea Lee"}])
-    patience: float = 0.0  # seconds that an approver has
+    OWN: ClassVar = ".ado/own.yml"
+    PROMOTE: ClassVar = """\
+trigger: none
+resources:
+  repositories:
+    - repository: catalog
+      type: git
+      name: mlops/azureml-catalog
+      ref: refs/tags/v0
+extends:
+  template: .ado/stages/promote.yml@catalog
+  parameters: {bundle_id: "%s"}
+"""
     connections: dict[str, Any] = field(default_factory=dict)
-    services: Queue[EmulatedService] = field(default_factory=Queue)  # one for each run as it begins, for whoever acts beside it
 
-    def engine(self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch) -> _act.Run:
+    def engine(
+        self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch, approve: Approve = release_manager, actor: str = INITIATOR
+    ) -> _act.Run:
         """Run a caller under the runner of tests/ado."""
         return _pipelines.run_pipeline(
             self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS, self.emulator.home, self.place / "agent",
             reason={"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event], parameters=inputs,
-            environments={"dev": {}, "production": {"approvals": self.approvals, "exclusive_lock": True}}, connections=self.connections,
-            patience=self.patience, artifacts=self.artifacts, limit=900, watch=watch, began=self.services.put,
+            approve=approve, actor=actor, patience=self.patience, connections=self.connections,
+            artifacts=self.artifacts, limit=900, watch=watch,
         )  # fmt: skip
 
 

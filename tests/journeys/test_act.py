@@ -74,7 +74,8 @@ def test_jobs_steps_outputs_and_lines_are_told_apart(place: Path) -> None:
     assert found.results == {"first": "failure"}
     assert not found.succeeded
     first = found.jobs["first"]
-    assert [(step.name, step.result) for step in first.steps] == [("Speak", "success"), ("Fail", "failure"), ("Always", "success")]
+    ran = [("Set up job", "success"), ("Speak", "success"), ("Fail", "failure"), ("Always", "success")]
+    assert [(step.name, step.result) for step in first.steps] == ran
     assert first.step("Speak").outputs == found.outputs == {"name": "a value"}
     assert first.step("Speak").lines == ["error: a.yml:3: it is wrong", "a line"]
     assert first.step("Always").lines == ["still"]

@@ -1,10 +1,8 @@
-"""What only Azure DevOps' side of the journeys can show: approvals, service connections, templates that a project may call by itself."""
+"""What only Azure DevOps' side of the journeys can show: service connections, templates that a project may call by itself."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from queue import Queue
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("world", ["azure_devops"], indirect=True, scope="session")
 
-PROMOTED = {"share": "success", "production": "success"}
 SECRET = "not-a-secret-of-anybody-1"
 OWN = """\
 trigger: none
@@ -36,49 +33,16 @@ extends:
 
 @pytest.fixture(autouse=True)
 def as_it_was(world: AzureDevOps) -> Iterator[None]:
-    """Who approves, how long that may take and which connections there are is each test's own."""
-    before = world.approvals, world.patience, world.connections
-    world.services = Queue()
+    """Which connections there are is each test's own."""
+    before = world.connections
     yield
-    world.approvals, world.patience, world.connections = before
+    world.connections = before
 
 
 def call(world: AzureDevOps, template: str, **parameters: str) -> _act.Run:
     """Run a pipeline of the project's own that extends one of the catalog's templates."""
     text = OWN % (template, "\n    ".join(f'{name}: "{value}"' for name, value in parameters.items()))
     return world.run(caller="own", event="workflow_dispatch", files={".ado/own.yml": text})
-
-
-def test_production_waits_for_who_may_approve_it(world: AzureDevOps, released: _act.Run) -> None:
-    """The share is done before; production begins when the approver has said so, and when somebody else says so, it does not."""
-    world.approvals, world.patience = [{"approver": "Rea Lee", "verdict": "pending"}], 60
-    seen: dict[str, object] = {}
-
-    def approve() -> None:
-        service = world.services.get(timeout=60)
-        while not (waiting := service.rest("GET", "pipelines/approvals", state="pending")["value"]):
-            pass
-        records = service.rest("GET", f"build/builds/{service.build_id}/timeline")["records"]
-        seen["jobs"] = {one["name"]: one["result"] for one in records if one["type"] == "Job"}
-        decision = [{"approvalId": waiting[0]["id"], "status": "approved", "comment": "go"}]
-        with pytest.raises(Exception, match=r"^403 "):
-            service.rest("PATCH", "pipelines/approvals", decision, as_user="Kim Doe")
-        service.rest("PATCH", "pipelines/approvals", decision, as_user="Rea Lee")
-
-    approver = threading.Thread(target=approve)
-    approver.start()
-    run = call(world, "promote", bundle_id=released.outputs["bundle_id"])
-    approver.join()
-    assert run.results == PROMOTED
-    assert seen["jobs"] == {"Share": "succeeded"}
-
-
-def test_a_rejected_promotion_leaves_production_as_it_was(world: AzureDevOps, released: _act.Run) -> None:
-    world.approvals = [{"approver": "Rea Lee", "verdict": "rejected", "comment": "not today"}]
-    with world.untouched("prod"):
-        run = call(world, "promote", bundle_id=released.outputs["bundle_id"])
-    assert run.results == {"share": "success"}
-    assert run.code == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ so do the project's administrators, by inheritance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from emulator.azure_devops import exceptions, models
@@ -23,11 +24,27 @@ ROLES = ("Reader", "User", "Administrator")
 # --- people and groups -----------------------------------------------------------------------------------------------------------
 
 
-def know(cloud: Cloud, project: Project, names: list[str]) -> Document:
-    """People (by unique name) and groups (by ``[project]\\name``) that the organization has."""
+def know(cloud: Cloud, project: Project, names: list[str], groups: Mapping[str, list[str]] | None = None) -> Document:
+    """People (by unique name) and groups (by ``[project]\\name``) that the organization has; ``groups`` names the members of some."""
     for name in names:
-        cloud.store.put(f"azure_devops/identities/{models.identifier(name)}", "azure_devops_identity", {"name": name})
-    return {"identities": [models.identity(name) for name in names]}
+        if named(cloud, models.identifier(name)) is None:
+            cloud.store.put(_identity(name), "azure_devops_identity", {"name": name})
+    for name, members in (groups or {}).items():
+        know(cloud, project, members)
+        cloud.store.put(_identity(name), "azure_devops_identity", {"name": name, "members": members})
+    return {"identities": [models.identity(name) for name in (*names, *(groups or {}))]}
+
+
+def _identity(name: str) -> str:
+    return f"azure_devops/identities/{models.identifier(name)}"
+
+
+def holds(cloud: Cloud, id: str, who: str) -> bool:
+    """Whether an identity is that person, or a group with them in it, directly or through another group."""
+    if id == models.identifier(who):
+        return True
+    members = (cloud.store.get(f"azure_devops/identities/{id}") or {}).get("members", [])
+    return any(holds(cloud, models.identifier(name), who) for name in members)
 
 
 def named(cloud: Cloud, id: str) -> Document | None:

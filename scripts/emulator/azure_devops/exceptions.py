@@ -17,6 +17,7 @@ _WEB_API = "Microsoft.VisualStudio.Services.WebApi"
 _TASKS = "Microsoft.TeamFoundation.DistributedTask.WebApi"
 _ENDPOINTS = "Microsoft.VisualStudio.Services.ServiceEndpoints.WebApi"
 _APPROVALS = "Microsoft.Azure.Pipelines.Approval.WebApi"
+_GIT = "Microsoft.TeamFoundation.Git.Server"
 _CHECKS = "Microsoft.Azure.Pipelines.Checks.WebApi"
 
 
@@ -213,6 +214,26 @@ def blocked_approver(who: str, approval: str) -> DevOpsError:
 
 def already_decided(approval: str) -> DevOpsError:
     return DevOpsError(409, "ApprovalAlreadyCompletedException", f"Approval {approval} has already been completed.", _APPROVALS)
+
+
+def not_administrator(who: str, environment: str) -> DevOpsError:
+    """403: a check is for the administrators of its resource to bypass."""
+    return DevOpsError(403, "AccessDeniedException", f"Access denied. {who} does not administer environment {environment}.", _CHECKS)
+
+
+# --- repositories ----------------------------------------------------------------------------------------------------------------
+
+
+def no_repository(repository: str) -> DevOpsError:
+    message = (
+        f"TF401019: The Git repository with name or identifier {repository} does not exist or you do not have permissions for the "
+        "operation you are attempting."
+    )
+    return DevOpsError(404, "GitRepositoryNotFoundException", message, _GIT)
+
+
+def no_commit(commit: str) -> DevOpsError:
+    return DevOpsError(404, "GitCommitDoesNotExistException", f"The commit {commit} does not exist in the repository.", _GIT)
 
 
 # --- environments and checks -----------------------------------------------------------------------------------------------------

@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from emulator.azure_devops import approvals, builds, connections, exceptions, models
-from emulator.azure_devops.models import Caller, Project
+from emulator.azure_devops import approvals, builds, connections, exceptions, git, models
+from emulator.azure_devops.models import Caller, Document, Project
 from emulator.core import Call, Reply
 from emulator.entra import models as entra
 from emulator.errors import AzureError
@@ -107,6 +107,29 @@ async def get_build(call: Call) -> Any:
 async def get_timeline(call: Call) -> Any:
     _, project = _enter(call)
     return builds.timeline(call.cloud, project, call.params["build"])
+
+
+# --- repositories -----------------------------------------------------------------------------------------------------------------
+
+
+async def list_refs(call: Call) -> Any:
+    project, repository = _repository(call)
+    return _counted(git.refs(project, repository, call.query.get("filter", "")))
+
+
+async def get_commit(call: Call) -> Any:
+    project, repository = _repository(call)
+    return git.shown(project, repository, git.commit(call.cloud, project, repository, call.params["commit"]))
+
+
+async def list_merge_bases(call: Call) -> Any:
+    project, repository = _repository(call)
+    return _counted(git.merge_bases(call.cloud, project, repository, call.params["commit"], call.query.get("otherCommitId", "")))
+
+
+def _repository(call: Call) -> tuple[Project, Document]:
+    _, project = _enter(call)
+    return project, git.need(call.cloud, project, call.params["repository"])
 
 
 # --- approvals --------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from emulator.azure_devops import approvals, builds, connections, environments, exceptions, models
+from emulator.azure_devops import approvals, builds, connections, environments, exceptions, git, models
 from emulator.azure_devops.models import Document
 from emulator.errors import AzureError
 
@@ -23,6 +23,8 @@ SEEDS: dict[str, Callable[..., Document]] = {
     "timeline": builds.record,
     "approvals": approvals.ask,
     "approvals/close": approvals.close,
+    "approvals/bypass": approvals.bypass,
+    "git": git.push,
     "identities": environments.know,
 }
 

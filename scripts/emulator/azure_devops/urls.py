@@ -10,6 +10,7 @@ from emulator.core import Handler, Route
 
 _ISSUER_HOST = OWN_ISSUER.removeprefix("https://")
 _PROJECT = "/{organization}/{project}/_apis"
+_GIT = f"{_PROJECT}/git/repositories/{{repository}}"
 _ENDPOINTS = "serviceendpoint/endpoints"
 
 
@@ -33,6 +34,9 @@ ROUTES = [
     _route("GET", _PROJECT + "/pipelines/approvals", r.list_approvals, "List approvals"),
     _route("GET", _PROJECT + "/pipelines/approvals/{approval}", r.get_approval, "Read an approval"),
     _route("PATCH", _PROJECT + "/pipelines/approvals", r.update_approvals, "Approve or reject"),
+    _route("GET", f"{_GIT}/refs", r.list_refs, "List branches and tags, also by what their names begin with"),
+    _route("GET", f"{_GIT}/commits/{{commit}}", r.get_commit, "Read a commit"),
+    _route("GET", f"{_GIT}/commits/{{commit}}/mergebases", r.list_merge_bases, "Where two commits come from"),
     *protection.ROUTES,
     *work_items.ROUTES,
 ]

@@ -6,11 +6,8 @@ Tokens: https://docs.github.com/rest/authentication/authenticating-to-the-rest-a
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +49,12 @@ def need_user(cloud: Cloud, login: str) -> Document:
 
 def user_by_id(cloud: Cloud, id: int) -> Document | None:
     return next((each for each in cloud.store.list("github_user") if each["id"] == id), None)
+
+
+def login_of(cloud: Cloud, email: str) -> str | None:
+    """Whose address it is; GitHub shows a commit as somebody's by that alone."""
+    found = (each["login"] for each in cloud.store.list("github_user") if email and (each["email"] or "").lower() == email.lower())
+    return next(found, None)
 
 
 def shown_user(cloud: Cloud, login: str | None) -> Document | None:
@@ -220,8 +223,6 @@ def caller(cloud: Cloud, header: str | None) -> Caller:
     if not header:
         return Caller()
     scheme, _, text = header.partition(" ")
-    if scheme.lower() in ("bearer", "token") and text.startswith(_ENGINE):
-        return _of_engine(text.strip())
     found = cloud.store.get(f"github/tokens/{_hash(text.strip())}") if scheme.lower() in ("bearer", "token") else None
     if found is None or (found["ends"] is not None and found["ends"] <= cloud.now().timestamp()):
         raise GitHubError(401, "Bad credentials")
@@ -234,25 +235,6 @@ def caller(cloud: Cloud, header: str | None) -> Caller:
         found["hash"],
         int(found.get("app_id") or 0),
     )
-
-
-_ENGINE = "ghs_engine_"
-
-
-def engine_token(repository: str, permissions: Mapping[str, str]) -> str:
-    """The GITHUB_TOKEN of a job that an engine runs without a run here: it says itself what it is for, as a job's OIDC request does."""
-    said = json.dumps({"repository": repository, "permissions": {"metadata": "read", **permissions}})
-    return _ENGINE + base64.urlsafe_b64encode(said.encode()).decode().rstrip("=")
-
-
-def _of_engine(text: str) -> Caller:
-    try:
-        body = text.removeprefix(_ENGINE)
-        said = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-        permissions = {str(name): str(level) for name, level in said["permissions"].items()}
-        return Caller("workflow", BOT, permissions, (str(said["repository"]).lower(),), token=_hash(text))
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise GitHubError(401, "Bad credentials") from None
 
 
 def _hash(text: str) -> str:

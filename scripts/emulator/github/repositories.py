@@ -213,23 +213,35 @@ def scans(cloud: Cloud, repository: Document) -> bool:
 
 
 def add_commits(cloud: Cloud, repository: Document, commits: list[Mapping[str, Any]]) -> None:
-    """Make commits known: ``sha``, ``message``, ``author`` and ``committer`` (name, email, date, login), ``parents``, ``files``."""
+    """Make commits known: ``sha``, ``message``, ``author`` and ``committer`` (name, email, date, login), ``parents``, ``files``.
+
+    A login that is not given is that of the account with the address.
+    """
     for each in commits:
         sha = str(each["sha"])
         if not SHA.fullmatch(sha):
             raise GitHubError(422, f"'{sha}' is not the id of a commit: 40 hexadecimal digits.")
-        author = {"name": "Mona", "email": "mona@example.com", "date": stamp(cloud), "login": None, **(each.get("author") or {})}
+        author = {"name": "Mona", "email": "mona@example.com", "date": stamp(cloud), **(each.get("author") or {})}
+        author.setdefault("login", accounts.login_of(cloud, author["email"]))
         document = {
             "sha": sha,
             "message": str(each.get("message", "")),
             "author": author,
-            "committer": {**author, **(each.get("committer") or {})},
+            "committer": _committer(cloud, author, each.get("committer")),
             "parents": [str(one) for one in each.get("parents") or ()],
             "tree": str(each.get("tree") or sha),
             "files": list(each.get("files") or ()),
             "verified": bool(each.get("verified")),
         }
         cloud.store.put(f"{key(repository['full_name'])}/commits/{sha}", "github_commit", document)
+
+
+def _committer(cloud: Cloud, author: Document, given: Mapping[str, Any] | None) -> Document:
+    """Who committed; the author, if nobody else is named."""
+    made = {**author, **(given or {})}
+    if made["email"] != author["email"] and "login" not in (given or {}):
+        made["login"] = accounts.login_of(cloud, made["email"])
+    return made
 
 
 def resolve(cloud: Cloud, repository: Document, ref: str) -> str | None:

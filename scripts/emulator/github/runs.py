@@ -141,10 +141,15 @@ def advance(cloud: Cloud, repository: Document, run: Document, job: Document) ->
             job["state"] = "in_progress"
             _note(cloud, repository, run, job, "in_progress")
         elif waited > WAITS_AT_MOST.total_seconds():
-            job["reason"] = "The job was not approved within 30 days."
-            end_job(cloud, repository, run, job, "failure")
+            expire(cloud, repository, run, job)
         save(cloud, repository, run)
     return job
+
+
+def expire(cloud: Cloud, repository: Document, run: Document, job: Document) -> Document:
+    """Nobody decided for as long as GitHub waits."""
+    job["reason"] = "The job was not approved within 30 days."
+    return end_job(cloud, repository, run, job, "failure")
 
 
 def _note(cloud: Cloud, repository: Document, run: Document, job: Document, state: str) -> None:

@@ -128,10 +128,11 @@ def _job(call: Call, repository: Document, run: Document, job: Document) -> Docu
 
 
 async def end_job(call: Call) -> Any:
-    """A job ended, with a ``conclusion``; its token ends with it."""
+    """A job ended, with a ``conclusion``; its token ends with it. ``expired`` is one that waited in vain for its gate."""
     body, (repository, run) = _body(call), _run(call)
     job = _found(lambda: runs.job(call.cloud, repository, run, call.params["job"]), "job")
-    return _job(call, repository, run, _done(call, lambda: runs.end_job(call.cloud, repository, run, job, body["conclusion"])))
+    end = runs.expire if body.get("conclusion") == "expired" else lambda *given: runs.end_job(*given, body["conclusion"])
+    return _job(call, repository, run, _done(call, lambda: end(call.cloud, repository, run, job)))
 
 
 async def bypass(call: Call) -> Any:
