@@ -43,11 +43,14 @@ AUDIT = (roles.AUDITOR, "subscription", "lists who reaches production (prod only
 QUOTA_ACTIONS = [f"Microsoft.MachineLearningServices/locations/{what}/read" for what in ("vmsizes", "usages")]
 SIGN_ACTIONS = ["Microsoft.KeyVault/vaults/keys/sign/action"]  # data actions
 
+_HOLDS = {"hold": "holds a bundle", "release_hold": "lets a bundle go that is held"}
+_EXPORT = {"export": "reads its ledger"}
+_SHARE = {"promote": "shares the bundle", "break_glass": "declares an emergency"}
 # The journeys whose jobs sign in to a workspace of each stage, and what for.
 JOURNEYS = {
-    "dev": {"train": "trains", "deploy": "deploys", "promote": "shares the bundle", "rollback": "rolls back"},
-    "test": {"deploy": "deploys", "promote": "shares the bundle", "rollback": "rolls back"},
-    "prod": {"promote": "deploys what was approved", "rollback": "rolls back", "audit": "audits who reaches it"},
+    "dev": {"train": "trains", "deploy": "deploys", **_SHARE, "rollback": "rolls back", **_HOLDS, **_EXPORT},
+    "test": {"deploy": "deploys", **_SHARE, "rollback": "rolls back", **_HOLDS},
+    "prod": {"promote": "deploys what was approved", "rollback": "rolls back", **_HOLDS, "audit": "audits who reaches it", **_EXPORT},
 }
 BINDINGS = ("flexible", "subject", "none")
 CUSTOMISED = ["repo", "context", "job_workflow_ref"]

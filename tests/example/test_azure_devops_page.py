@@ -127,7 +127,7 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
 def test_production_is_for_the_catalogs_own_templates_at_the_tag_of_the_callers(followed: Followed) -> None:
     (required,) = [one for one in followed.sent("checks/configurations") if one["type"]["name"] == "ExtendsCheck"]
     wanted = []
-    for name in ("release", "rollback", "audit"):
+    for name in ("release", "rollback", "audit", "hold", "release-hold", "export"):
         (catalog,) = CALLERS[name]["resources"]["repositories"]
         template, _, alias = CALLERS[name]["extends"]["template"].partition("@")
         assert alias == catalog["repository"]
@@ -181,7 +181,8 @@ def test_each_file_becomes_a_pipeline_that_may_use_what_it_needs_and_no_more(fol
             uses.setdefault(pipeline["id"], []).append(one["resource"]["type"])
     assert sorted(uses[shown["flight-delay pull-request"]]) == ["queue", "repository"]
     assert sorted(uses[shown["flight-delay rollback"]]) == ["endpoint", "environment", "queue", "repository"]
-    assert sorted(uses[shown["flight-delay release"]]) == ["endpoint"] * 2 + ["environment"] * 2 + ["queue", "repository"]
+    for name in ("release", "hold", "release-hold", "export"):
+        assert sorted(uses[shown[f"flight-delay {name}"]]) == ["endpoint"] * 2 + ["environment"] * 2 + ["queue", "repository"]
 
 
 def test_a_token_reaches_what_the_pipeline_names_and_a_start_sets_no_variable(followed: Followed) -> None:

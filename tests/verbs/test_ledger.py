@@ -475,6 +475,25 @@ def test_a_release_is_exported_with_its_whole_chain(signed: Any) -> None:
     assert "**Complete: every link is there" in (out / "releases-prod.md").read_text()
     again = export(signed)
     assert not again.refusal
+
+    # As in the journey: dev's job keeps its ledger, and production's finds it among the artifacts of the run.
+    artifacts = signed.folder.parent / "artifacts"
+    for attempt in ("1", "2"):
+        kept = export(signed, "dev", f"artifacts/ledger-{attempt}", only_ledger="true")
+        assert not kept.refusal
+        assert not (artifacts / f"ledger-{attempt}" / "releases-dev.json").exists()
+    assert f"entries, the last is {ledger.heads(artifacts)[0].sequence} sha256:" in kept.out
+    joined = export(signed, folder="joined", ledgers=str(artifacts), heads=str(artifacts))
+    assert not joined.refusal, joined.err
+    assert json.loads((out.parent / "joined" / "releases-prod.json").read_text())["releases"] == document["releases"]
+    entry = artifacts / "ledger-2" / "ledgers" / "dev" / ledger.name_of(2)
+    entry.write_bytes(entry.read_bytes() + b" ")
+    assert f"ledger of dev: {ledger.name_of(2)} has other bytes in" in export(signed, folder="joined", ledgers=str(artifacts)).err
+    entry.parent.joinpath(ledger.name_of(3).rpartition("/")[2]).unlink()
+    assert "is missing" not in export(signed, folder="joined", ledgers=str(artifacts)).err, "the other attempt has it"
+    forged = export(signed, folder="joined", ledgers=str(artifacts / "ledger-2"))
+    assert "ledger of dev: entry 2: this is no entry of a ledger" in forged.err
+    assert "ledger of dev: entry 3 is missing: it was removed" in forged.err
     assert json.loads((out / "releases-prod.json").read_text())["releases"] == document["releases"]
 
     assert json.loads((out / "releases-prod.json").read_text())["ledgers"]["dev"]["entries"] > 5
@@ -492,6 +511,12 @@ def test_a_release_is_exported_with_its_whole_chain(signed: Any) -> None:
     assert "its end was cut off" in fresh.err
     store.delete_blob(names[0])
     assert "entry 1 is missing: it was removed" in export(signed, folder="fresh2").err
+
+
+def test_a_ledger_without_an_entry_is_kept_as_one(signed: Any) -> None:
+    kept = export(signed, "dev", only_ledger="true")
+    assert not kept.refusal
+    assert "0 entries, the last is none" in (signed.folder.parent / "export" / "ledger-dev.md").read_text()
 
 
 def test_a_link_that_nobody_recorded_is_missing(signed: Any) -> None:

@@ -200,7 +200,7 @@ def test_from_specs_to_principals_that_sign_in(team: Team, azure: Any) -> None:
     flexible = [one["claimsMatchingExpression"]["value"] for one in trusted if one.get("claimsMatchingExpression")]
     assert all("job_workflow_ref'] matches 'contoso/azureml-catalog/" in one for one in flexible)
     (classic,) = [one["subject"] for one in trusted if not one.get("claimsMatchingExpression")]
-    assert (len(flexible), len(trusted)) == (3, 4)
+    assert (len(flexible), len(trusted)) == (BOUND, BOUND + 1)
     assert federation.connection(classic)
 
     # The second time nothing changes, whichever way it is run.
