@@ -1,8 +1,8 @@
 """Break the glass for one bundle in one run: open the issue of the review afterwards, then declare the emergency with its reason.
 
 It goes no further than the gate allows (break_glass in .cloud/gates.yml); without that it refuses. What is waived then, and what never
-is, stands in aml/break_glass.py. The statement counts once record_evidence has signed it, in the same run. Killed on the way and run
-again, it goes on with the issue that is open.
+is, stands in aml/break_glass.py. The issue is one of GitHub's, or a work item of Azure DevOps. The statement counts once record_evidence
+has signed it, in the same run. Killed on the way and run again, it goes on with the issue that is open.
 """
 
 from __future__ import annotations

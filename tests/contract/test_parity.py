@@ -76,6 +76,7 @@ MEANT = [
     Meant("env", "AZURE_CLIENT_SECRET", None, "$(AZURE_CLIENT_SECRET)", "a connection may have a secret, which only a step that asks gets"),
     Meant("exclusive", "train", False, True, "a lock on the environment cancels a stage that does not ask to queue"),
     Meant("exclusive", "share", False, True, "as for train"),
+    Meant("exclusive", "declare", False, True, "as for train"),
     *(Meant("exclusive", name, False, True, "as for train") for name in ("audit", "ledger", "export")),
     Meant("env", "AML_OUT", "${{ env.AML_EVIDENCE }}", "$(AML_EVIDENCE)", "each system's own words for a variable of setup's"),
     Meant("env", "AML_LEDGERS", "${{ runner.temp }}/ledgers", "$(Agent.TempDirectory)/ledgers", "as for AML_OUT"),

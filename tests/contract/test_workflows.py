@@ -177,7 +177,8 @@ def test_only_a_job_of_an_environment_signs_in(name: str, job: dict[str, Any]) -
     assert signs_in == (verbs_of(job) != ["validate_project"])
     shows = {"security-events"} if "audit_access" in verbs_of(job) else set()
     reads = {"actions"} if {"check_gates", "verify_approval"} & set(verbs_of(job)) else set()
-    assert set(job["permissions"]) == {"contents", *(["id-token"] if signs_in else []), *shows, *reads}
+    opens = {"issues"} if "break_glass" in verbs_of(job) else set()
+    assert set(job["permissions"]) == {"contents", *(["id-token"] if signs_in else []), *shows, *reads, *opens}
     assert job["permissions"]["contents"] == "read"
 
 
