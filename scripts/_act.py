@@ -261,7 +261,7 @@ def run(
         recorder = _Recorder(Run(artifacts=artifacts), watch, run)
         conclusion = "cancelled"
         try:
-            _Process(command, seen, limit).follow(recorder)
+            _Process(command, seen, limit, run.cancel if run else lambda: None).follow(recorder)
             conclusion = "success" if recorder.run.succeeded else "failure"
         finally:
             if run:
@@ -384,14 +384,14 @@ def _text(said: dict[str, Any]) -> str:
 class _Process:
     """act in a session of its own, supervised so that it does not outlive this process."""
 
-    def __init__(self, command: list[str], env: Mapping[str, str], limit: float) -> None:
+    def __init__(self, command: list[str], env: Mapping[str, str], limit: float, cancelled: Callable[[], None]) -> None:
         supervisor = ROOT / "scripts" / "emulator" / "child.py"
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", str(supervisor), *command],
             env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
-        self._limit = limit
+        self._limit, self._cancelled = limit, cancelled
         self._out_of_time = threading.Event()
 
     def follow(self, recorder: _Recorder) -> None:
@@ -422,6 +422,7 @@ class _Process:
         self._cancel()
 
     def _cancel(self) -> None:
+        self._cancelled()
         deadline = time.monotonic() + 60
         while self._process.poll() is None and time.monotonic() < deadline:
             # act itself is left alone: it goes on to the steps that always run. A step that began between two signals is for the next turn.

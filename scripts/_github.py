@@ -89,7 +89,11 @@ class Run:
     def end_job(self, key: str, conclusion: str) -> None:
         """A job ended, and its token with it; one that GitHub ended itself stays as it is."""
         if key in self._jobs and self._job(self._jobs[key])["state"] != "completed":
-            self._ended(self._jobs[key], conclusion)
+            self._ended(self._jobs[key], "cancelled" if self._over.is_set() and conclusion != "success" else conclusion)
+
+    def cancel(self) -> None:
+        """From now on nothing waits, and what does not succeed was cancelled."""
+        self._over.set()
 
     def end(self, conclusion: str) -> None:
         """The run ended: success, failure or cancelled."""
