@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,65 +18,70 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from _gate import APPROVER, OWNER, PEOPLE, address
-from aml import gates, roles
-from aml.access import ENVIRONMENTS, QUOTA_ACTIONS, QUOTA_READER, SIGN_ACTIONS, SIGNER, held
+from aml import access, gates
+from aml.access import ENVIRONMENTS
 from aml.audit import GRAPH
+from aml.workspace import Workspace
 from emulator import cli
 from emulator.client import Administrator
+from emulator.core import TENANT
 
 REPOSITORY = "contoso/flight-delay"
 AZURE_DEVOPS = {"organization": "contoso", "project": "mlops"}
 REGISTRY_GROUP = "rg-ml-shared"
 
-QUOTA_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a1"
-AUDIT_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a2"
-SIGN_ROLE_ID = "9c0a0000-0000-4000-8000-00000000a0a3"
 KEY = "evidence"
 
 
 def provision(home: Path, project: Path, location: str = "westeurope") -> None:
     """Workspaces, compute, the registry, and for each workspace one identity with its service connection; whatever exists stays as it is.
 
-    The identity trusts the workspace's environment on GitHub and its service connection on Azure DevOps. Both systems get the environments
-    that the project's gates name, protected as written.
+    Whom an identity trusts and what it may do is what the project's identity plan says, applied by the verb. Both systems get the
+    environments that the project's gates name, protected as written.
     """
     specs = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "workspaces").glob("*.yml"))]
     clusters = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted((project / ".cloud" / "compute").glob("*.yml"))]
     admin = Administrator(home)
-    quota_reader(admin, specs[0]["subscription_id"])
-    access_auditor(admin, specs[0]["subscription_id"])
-    evidence_signer(admin, specs[0]["subscription_id"])
     with ThreadPoolExecutor() as pool:
-        registries = {
-            name: pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
-        }
+        registries = [
+            pool.submit(Administrator(home).registry, name, REGISTRY_GROUP, location) for name in {s["registry_name"] for s in specs}
+        ]
         made = list(pool.map(lambda spec: _workspace(Administrator(home), spec, clusters, location), specs))
+        for one in registries:
+            one.result()
     for spec, workspace in zip(specs, made, strict=True):
-        scopes = {
-            "subscription": f"/subscriptions/{spec['subscription_id']}",
-            "workspace": workspace["id"],
-            "storage": workspace["properties"]["storageAccount"],
-            "registry": registries[spec["registry_name"]].result(),
-            "vault": workspace["properties"]["keyVault"],
-        }
-        signing_key(home, scopes["vault"])
-        environment = ENVIRONMENTS[spec["stage"]]
-        names = {"name": f"azureml-{environment}", "client_id": spec["client_id"], "tenant_id": spec["tenant_id"]}
-        connection = admin.azure_devops("connections", **AZURE_DEVOPS, **names)
-        parameters = connection["authorization"]["parameters"]
-        body = {
-            "name": f"{spec['workspace_name']}-ci",
-            "client_id": spec["client_id"],
-            "federated": [
-                ["https://token.actions.githubusercontent.com", f"repo:{REPOSITORY}:environment:{environment}"],
-                [parameters["workloadIdentityFederationIssuer"], parameters["workloadIdentityFederationSubject"]],
-            ],
-            "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in held(spec["stage"])],
-            "graph": [*GRAPH] if spec["stage"] == "prod" else [],  # what an audit asks of the directory
-        }
-        cli.request(home, "POST", "/identities", body)
-    if (project / gates.FILE).exists():
-        environments(home, project, admin)
+        signing_key(home, workspace["properties"]["keyVault"])
+        application(home, admin, spec)
+    with ThreadPoolExecutor() as pool:
+        done = [pool.submit(identities, home, project)]
+        if (project / gates.FILE).exists():
+            done.append(pool.submit(environments, home, project, admin))
+        for each in done:
+            each.result()
+
+
+def application(home: Path, admin: Administrator, spec: dict[str, Any]) -> None:
+    """A workspace's application, with the client id that its spec has and no right to anything yet, and its service connection."""
+    body = {
+        "name": f"{spec['workspace_name']}-ci",
+        "client_id": spec["client_id"],
+        "graph": [*GRAPH] if spec["stage"] == "prod" else [],  # what an audit asks of the directory
+    }
+    cli.request(home, "POST", "/identities", body)
+    names = {"name": f"azureml-{ENVIRONMENTS[spec['stage']]}", "client_id": spec["client_id"], "tenant_id": spec["tenant_id"]}
+    admin.azure_devops("connections", **AZURE_DEVOPS, **names)
+
+
+def identities(home: Path, project: Path) -> None:
+    """Whom the identities trust and what they may do: exactly what is planned."""
+    verb = "plan_identity.py"
+    try:
+        _run(home, verb, project, "--apply")
+    except cli.Problem:  # an emulator of an older version may have more than that
+        with tempfile.TemporaryDirectory() as scratch:
+            shutil.copytree(project / ".cloud", Path(scratch) / ".cloud")
+            for words in ([], ["--apply"]):
+                _run(home, verb, Path(scratch), *words)
 
 
 def environments(home: Path, project: Path, admin: Administrator) -> None:
@@ -88,10 +95,10 @@ def environments(home: Path, project: Path, admin: Administrator) -> None:
     azure_devops = admin.azure_devops("tokens", user=address(OWNER))["token"]
     with ThreadPoolExecutor() as pool:
         done = [
-            pool.submit(_apply_gates, home, project, "AML_REPOSITORY", REPOSITORY, "GH_TOKEN", github),
+            pool.submit(_run, home, "apply_gates.py", project, AML_REPOSITORY=REPOSITORY, GH_TOKEN=github),
             pool.submit(
-                _apply_gates, home, project, "AML_AZURE_DEVOPS", "https://dev.azure.com/{organization}/{project}".format(**AZURE_DEVOPS),
-                "AZURE_DEVOPS_EXT_PAT", azure_devops,
+                _run, home, "apply_gates.py", project, AZURE_DEVOPS_EXT_PAT=azure_devops,
+                AML_AZURE_DEVOPS="https://dev.azure.com/{organization}/{project}".format(**AZURE_DEVOPS),
             ),
         ]  # fmt: skip
     for one in done:
@@ -115,29 +122,21 @@ def people(admin: Administrator, team: str = "release-managers", approvers: Sequ
     )  # fmt: skip
 
 
-def _apply_gates(home: Path, project: Path, place: str, name: str, variable: str, token: str) -> None:
-    """As a platform team does it: the verb, on a machine of their own, with a token of theirs."""
-    verb = [sys.executable, str(Path(__file__).with_name("apply_gates.py")), f"--project={project}"]
+def _run(home: Path, verb: str, project: Path, *words: str, **place: str) -> None:
+    """As a platform team does it: a verb, on a machine of their own, with a sign-in or a token of theirs."""
+    command = [sys.executable, str(Path(__file__).with_name(verb)), f"--project={project}", *words]
     mine = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "SYSTEM_", "AML_"))}
-    env = {**mine, **cli.environment(home), place: name, variable: token}
-    done = subprocess.run(verb, env=env, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env={**mine, **cli.environment(home), **place}, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode:
-        raise cli.Problem(f"apply_gates: {done.stdout}{done.stderr}")
+        raise cli.Problem(f"{verb}: {done.stdout}{done.stderr}")
 
 
-def quota_reader(admin: Administrator, subscription: str) -> None:
-    """A role of our own: reading a region's VM sizes and quota, which Azure keeps at the subscription."""
-    _role(admin, subscription, QUOTA_ROLE_ID, QUOTA_READER, "Read VM sizes and quota of Azure Machine Learning.", QUOTA_ACTIONS)
-
-
-def access_auditor(admin: Administrator, subscription: str) -> None:
-    """A role of our own: reading who holds which role, and which keys are accepted."""
-    _role(admin, subscription, AUDIT_ROLE_ID, roles.AUDITOR, roles.AUDITS, roles.AUDIT_ACTIONS)
-
-
-def evidence_signer(admin: Administrator, subscription: str) -> None:
-    """A role of our own: signing with a key of a vault, and nothing else of it."""
-    _role(admin, subscription, SIGN_ROLE_ID, SIGNER, "Sign with a key of a vault.", [], SIGN_ACTIONS)
+def own_roles(admin: Administrator, subscription: str) -> None:
+    """The roles of our own, for a workspace whose principal gets them without a plan."""
+    every = Workspace("every", Path(), "prod", TENANT, subscription, "", "", "", signing={"key": "one"})
+    for role in access.custom_roles([every]):
+        path = f"/subscriptions/{subscription}/providers/Microsoft.Authorization/roleDefinitions/{access.role_id(role)}"
+        admin.arm("PUT", path, {"properties": access.role_body(role, role["scopes"])})
 
 
 def signing_key(home: Path, vault: str) -> dict[str, str]:
@@ -153,18 +152,6 @@ def signing_key(home: Path, vault: str) -> dict[str, str]:
     made = cli.request(home, "POST", "/keyvault/keys", {"vault": name, "name": KEY, "version": seed[:32], "private": pem})
     public = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     return {"key": str(made["kid"]), "public": public.decode()}
-
-
-def _role(
-    admin: Administrator, subscription: str, id: str, name: str, description: str, actions: list[str], data_actions: Sequence[str] = ()
-) -> None:
-    scope = f"/subscriptions/{subscription}"
-    properties = {
-        "roleName": name, "type": "CustomRole", "description": description,
-        "permissions": [{"actions": actions, "notActions": [], "dataActions": [*data_actions], "notDataActions": []}],
-        "assignableScopes": [scope],
-    }  # fmt: skip
-    admin.arm("PUT", f"{scope}/providers/Microsoft.Authorization/roleDefinitions/{id}", {"properties": properties})
 
 
 def _workspace(admin: Administrator, spec: dict[str, Any], clusters: list[dict[str, Any]], location: str) -> dict[str, Any]:

@@ -165,15 +165,11 @@ class Directory:
         ]
 
     def put_role(self, role: Document, there: Document | None) -> None:
-        """Make or change a role of our own. A new one gets an id made of its name and tenant-wide first scope, so none is made twice."""
-        id = there["name"] if there else str(uuid.uuid5(_NAMES, f"{role['name']}|{role['scopes'][0]}".lower()))
+        """Make or change a role of our own."""
+        id = there["name"] if there else role_id(role)
         scopes = {scope.lower(): scope for scope in [*(there["properties"]["assignableScopes"] if there else ()), *role["scopes"]]}
-        permission = {"actions": role["actions"], "notActions": [], "dataActions": role.get("data_actions", []), "notDataActions": []}
-        body = {
-            "roleName": role["name"], "description": role["description"], "type": "CustomRole", "permissions": [permission],
-            "assignableScopes": list(scopes.values()),
-        }  # fmt: skip
-        self.arm.put(f"{role['scopes'][0]}/{_AUTHORIZATION}/roleDefinitions/{id}", {"properties": body})
+        body = {"properties": role_body(role, list(scopes.values()))}
+        self.arm.put(f"{role['scopes'][0]}/{_AUTHORIZATION}/roleDefinitions/{id}", body)
 
     def assign(self, entry: Document, wanted: Document) -> None:
         """Assign a role at a scope. `principalType` lets Azure take a principal that is too new to be seen everywhere."""
@@ -305,6 +301,20 @@ def custom_roles(specs: Sequence[Workspace]) -> list[Document]:
             more = {"data_actions": data_actions} if data_actions else {}
             made.append({"name": name, "description": description, "actions": actions, **more, "scopes": scopes})
     return made
+
+
+def role_id(role: Document) -> str:
+    """The GUID of a new role of our own, made of its name and first scope, so that none is made twice."""
+    return str(uuid.uuid5(_NAMES, f"{role['name']}|{role['scopes'][0]}".lower()))
+
+
+def role_body(role: Document, scopes: Sequence[str]) -> Document:
+    """A role of our own as Azure takes it."""
+    permission = {"actions": role["actions"], "notActions": [], "dataActions": role.get("data_actions", []), "notDataActions": []}
+    return {
+        "roleName": role["name"], "description": role["description"], "type": "CustomRole", "permissions": [permission],
+        "assignableScopes": [*scopes],
+    }  # fmt: skip
 
 
 def credentials(entry: Document, found: Found) -> list[Credential]:

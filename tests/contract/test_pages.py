@@ -18,7 +18,7 @@ from azure_pipelines.repositories import Repository
 from azure_pipelines.templates import expand
 
 import _docs
-import _provision
+from aml import access
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
@@ -109,10 +109,10 @@ def test_the_tools_are_called_as_the_page_says(tmp_path: Path) -> None:
 
 
 def test_the_roles_are_the_same_on_every_page() -> None:
-    for role, _, _ in _provision.held("prod"):
+    for role, _, _ in access.held("prod"):
         for page in ("azure-devops.md", "your-own-azure.md"):
             words = (EXAMPLE / "docs" / page).read_text(encoding="utf-8")
-            assert role in words or (role == _provision.QUOTA_READER and "locations/vmsizes/read" in words), (page, role)
+            assert role in words or (role == access.QUOTA_READER and "locations/vmsizes/read" in words), (page, role)
 
 
 def test_what_the_page_says_of_a_release_is_so() -> None:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 import _provision
+from aml import access
 from emulator.core import ADMIN_CLIENT_ID, TENANT
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
     held = followed.az("role", "assignment", "list", "--all", "--assignee", spec["client_id"])
     kinds = {"subscription": "/subscriptions/", "workspace": "/workspaces/", "storage": "/storageAccounts/", "registry": "/registries/"}
     kinds["vault"] = "/vaults/"
-    assert {one["roleDefinitionName"] for one in held} == {role for role, _, _ in _provision.held(stage)}
-    for role, where, _ in _provision.held(stage):
+    assert {one["roleDefinitionName"] for one in held} == {role for role, _, _ in access.held(stage)}
+    for role, where, _ in access.held(stage):
         (scope,) = [one["scope"] for one in held if one["roleDefinitionName"] == role]
         assert kinds[where].lower() in scope.lower()
         assert where not in ("workspace", "storage", "vault") or spec["resource_group"] in scope, "none in the other's"

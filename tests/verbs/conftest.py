@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from _provision import REGISTRY_GROUP, access_auditor, evidence_signer, held, quota_reader
-from aml import azure, command, identity, registry, workspace
+from _provision import REGISTRY_GROUP, own_roles
+from aml import access, azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
@@ -340,15 +340,13 @@ class Site:
 def site(emulator: Any) -> Site:
     """What a platform team sets up once; every test has a model and endpoints of its own in it."""
     admin = Administrator(emulator.home)
-    quota_reader(admin, SUBSCRIPTION)
-    access_auditor(admin, SUBSCRIPTION)
-    evidence_signer(admin, SUBSCRIPTION)
+    own_roles(admin, SUBSCRIPTION)
     found = Site(admin, {}, {}, admin.registry("mlr-verbs", REGISTRY_GROUP))
     for stage in ("dev", "prod"):
         made = admin.workspace(f"mlw-verbs-{stage}", f"rg-verbs-{stage}")
         scopes = {"subscription": f"/subscriptions/{SUBSCRIPTION}", "workspace": made["id"]}
         scopes |= {"storage": made["properties"]["storageAccount"], "registry": found.registry, "vault": made["properties"]["keyVault"]}
-        roles = [{"role": role, "scope": scopes[where]} for role, where, _ in held(stage)]
+        roles = [{"role": role, "scope": scopes[where]} for role, where, _ in access.held(stage)]
         body = {"name": f"verbs-{stage}", "secret": SECRET, "issuer": "", "subjects": [], "roles": roles}
         found.ids[stage] = made["id"]
         found.clients[stage] = emulator.ask("POST", "/identities", body)["client_id"]

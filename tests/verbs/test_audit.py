@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 import jsonschema_rs
 import pytest
 
-from _provision import access_auditor, evidence_signer, quota_reader
+from _provision import own_roles
 from aml import access, audit, azure, command, roles, workspace
 from emulator.client import Administrator
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
@@ -167,9 +167,7 @@ def tenant(another_emulator: Callable[[], Any]) -> tuple[Any, str]:
     made = admin.workspace("audited", "rg-audited")
     storage = made["properties"]["storageAccount"]
     admin.arm("PATCH", storage, {"properties": {"allowSharedKeyAccess": False}})
-    quota_reader(admin, SUBSCRIPTION)
-    access_auditor(admin, SUBSCRIPTION)
-    evidence_signer(admin, SUBSCRIPTION)
+    own_roles(admin, SUBSCRIPTION)
     scopes = {"subscription": SUB, "workspace": made["id"], "storage": storage, "registry": admin.registry("mlr-audited", "rg-registry")}
     scopes["vault"] = made["properties"]["keyVault"]
     body = {
@@ -317,16 +315,17 @@ def test_principals_are_held_to_the_plan(audited: Audited) -> None:
     identity = audited.admin.find(f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/audited")["identity"]["principalId"]  # type: ignore[index]
     audited.assign("Contributor", identity, GROUP)
     too_far = audited.assign("Contributor", identity, SUB)
-    definition = f"{SUB}/providers/Microsoft.Authorization/roleDefinitions/9c0a0000-0000-4000-8000-00000000a0a2"
+    auditor = access.role_id({"name": roles.AUDITOR, "scopes": [SUB]})
+    definition = f"{SUB}/providers/Microsoft.Authorization/roleDefinitions/{auditor}"
     before = audited.admin.arm("GET", definition)["properties"]
     widened = {**before, "permissions": [{"actions": [*roles.AUDIT_ACTIONS, "Microsoft.Authorization/*"]}]}
     audited.admin.arm("PUT", definition, {"properties": widened})
-    audited.undo.append(lambda: access_auditor(audited.admin, SUBSCRIPTION))
+    audited.undo.append(lambda: own_roles(audited.admin, SUBSCRIPTION))
     assert audited.run()[0]
     found = {one["id"]: one["rule"] for one in audited.predicate["findings"] if not one["passed"]}
     assert found == {
         **dict.fromkeys((more, other, too_far), "principal-access"),
-        "9c0a0000-0000-4000-8000-00000000a0a2": "role-changed",
+        auditor: "role-changed",
     }
     (says,) = audited.failed["role-changed"]
     assert "Azure ML access auditor has Microsoft.Authorization/* beyond the plan" in says
