@@ -128,7 +128,7 @@ def test_each_principal_gets_its_roles_and_trusts_its_connection(followed: Follo
 def test_production_is_for_the_catalogs_own_templates_at_the_tag_of_the_callers(followed: Followed) -> None:
     (required,) = [one for one in followed.sent("checks/configurations") if one["type"]["name"] == "ExtendsCheck"]
     wanted = []
-    for name in ("release", "rollback", "audit", "hold", "release-hold", "export"):
+    for name in ("release", "rollback", "audit", "break-glass", "hold", "release-hold", "export"):
         (catalog,) = CALLERS[name]["resources"]["repositories"]
         template, _, alias = CALLERS[name]["extends"]["template"].partition("@")
         assert alias == catalog["repository"]
@@ -182,7 +182,7 @@ def test_each_file_becomes_a_pipeline_that_may_use_what_it_needs_and_no_more(fol
             uses.setdefault(pipeline["id"], []).append(one["resource"]["type"])
     assert sorted(uses[shown["flight-delay pull-request"]]) == ["queue", "repository"]
     assert sorted(uses[shown["flight-delay rollback"]]) == ["endpoint", "environment", "queue", "repository"]
-    for name in ("release", "hold", "release-hold", "export"):
+    for name in ("release", "break-glass", "hold", "release-hold", "export"):
         assert sorted(uses[shown[f"flight-delay {name}"]]) == ["endpoint"] * 2 + ["environment"] * 2 + ["queue", "repository"]
 
 
