@@ -2,7 +2,8 @@
 
 It runs before the approval, as the workspace that sealed the bundle: production may not be read then, so what runs there is what the
 registry says. It reads, and writes nothing to Azure. What nobody supplied is said as loudly as what is known. The folder `dossier` of the
-evidence gets the document, a page without scripts, Markdown, and a text for a protection rule.
+evidence gets the document, a page without scripts, Markdown, and a text for a protection rule. On GitHub it asks who wrote the commits
+with the job's token, AML_GITHUB_TOKEN.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 It runs first in the job that the environment's gate let start, as production's own principal. Who approved comes from the CI system; the
 dossier that they saw and the signed statements behind it come from the registry, and every one of them is verified. It reads, and writes
-nothing to Azure. Every rule that says no is named; any of them ends the run.
+nothing to Azure. Every rule that says no is named; any of them ends the run. On GitHub it asks with the job's token, AML_GITHUB_TOKEN.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -138,13 +138,26 @@ def held(at: Workspace, entries: Sequence[Entry], bundle_id: str, *, sound: bool
 # What is there now.
 
 
-def serving(client: Client, name: str) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
-    """The bundle, or '', of each deployment of an endpoint that takes traffic now; and all of its deployments."""
-    if (standing := endpoint.find(client, name)) is None:
-        return {}, {}
-    there = endpoint.deployments(client, name)
-    split = endpoint.traffic(standing)
-    return {one: endpoint.tags(there.get(one, {})).get(deployment.BUNDLE, "") for one in split}, there
+@dataclass(frozen=True)
+class Standing:
+    """What production runs: what the registry says, and the bundle, or '', of each deployment that takes traffic."""
+
+    live: str | None
+    shared: Mapping[str, str]  # when each bundle of the model was shared, by its version in the registry
+    serving: Mapping[str, str]
+    deployments: Mapping[str, Mapping[str, Any]]
+
+
+def standing(place: Place) -> Standing:
+    """What production runs now."""
+    live = registry.live(place.found, place.model, place.at.stage)
+    listed = place.found.client.list(f"data/{bundle.asset(place.model, '')[0]}/versions")
+    shared = {str(one["name"]): str((one.get("systemData") or {}).get("createdAt") or "") for one in listed}
+    name = endpoint.name_of(place.at, place.release["deploy"]["endpoint"])
+    found = endpoint.find(place.client, name)
+    there = endpoint.deployments(place.client, name) if found else {}
+    split = endpoint.traffic(found) if found else {}
+    return Standing(live, shared, {one: endpoint.tags(there.get(one, {})).get(deployment.BUNDLE, "") for one in split}, there)
 
 
 def room(place: Place, document: Mapping[str, Any], there: Mapping[str, Any]) -> Finding:
@@ -161,20 +174,14 @@ def room(place: Place, document: Mapping[str, Any], there: Mapping[str, Any]) ->
         return Finding("quota", False, refusal.what, refusal.fix)
 
 
-def shared(found: Registry, model: str) -> dict[str, str]:
-    """When each bundle of a model was shared, by its version in the registry."""
-    name, _ = bundle.asset(model, "")
-    listed = found.client.list(f"data/{name}/versions")
-    return {str(one["name"]): str((one.get("systemData") or {}).get("createdAt") or "") for one in listed}
-
-
-def still_has(system: System, gate: Gate, commit: str) -> Iterator[Finding]:
+def still_has(system: System, findings: Findings, gate: Gate, commit: str) -> None:
     """Whether the run is for a branch that may deploy, and that branch still has the commit of the bundle."""
     ref = system.ref()
-    yield approval.on_branch(gate, ref)
+    findings.add(approval.on_branch(gate, ref))
     has = bool(commit) and system.contains(ref, commit)
     says = f"{spec.quoted(ref)} {'has' if has else 'does not have'} commit {commit[:12] or 'unknown'}"
-    yield Finding("commit", has, says, "" if has else "promote what is on that branch; what was taken back must not go to production")
+    fix = "" if has else "promote what is on that branch; what was taken back must not go to production"
+    findings.add(Finding("commit", has, says, fix))
 
 
 # Who approved.
@@ -236,19 +243,17 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
 
     # Production, as it is now.
     rollouts = findings.of("ledger", lambda: recorded(place, findings, bundle_id))
-    live = registry.live(place.found, place.model, at.stage)
-    endpoint_name = endpoint.name_of(at, place.release["deploy"]["endpoint"])
-    split, there = serving(place.client, endpoint_name)
-    if handed:
-        findings.add(*approval.champion(handed.dossier, bundle_id, live, split))
-    if rollouts is not None:
-        findings.add(approval.replayed(bundle_id, rollouts, shared(place.found, place.model), live))
+    now_there = findings.of("champion", lambda: standing(place))
+    if now_there and handed:
+        findings.add(*approval.champion(handed.dossier, bundle_id, now_there.live, now_there.serving))
+    if now_there and rollouts is not None:
+        findings.add(approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live))
     findings.add(*gates.thawed(gate, now), *approval.soaked(gate, bundle_id, statements, now))
     if document:
-        fits = findings.of("quota", lambda: room(place, document, there))
-        findings.add(*([fits] if fits else []))
         commit = document["source"]["commit"]
-        findings.add(*(findings.of("commit", lambda: list(still_has(system, gate, commit))) or []))
+        findings.of("commit", lambda: still_has(system, findings, gate, commit))
+        if now_there:
+            findings.of("quota", lambda: findings.add(room(place, document, now_there.deployments)))
     if glass:
         facts["break_glass"] = dict(glass["predicate"]["facts"])
         findings.made = break_glass.waived(findings.made, gate, glass)

@@ -32,6 +32,7 @@ SIGN_IN = {"SYSTEM_ACCESSTOKEN": "$(System.AccessToken)", "AZURE_CLIENT_SECRET":
 JOB_NAME = {"AML_JOB_NAME": "$(submit_job.job_name)"}
 DEPLOYMENT_NAME = {"AML_DEPLOYMENT_NAME": "$(deploy_online.deployment_name)"}
 BUNDLE_ID = {"AML_BUNDLE_ID": "$[ stageDependencies.train.train.outputs['train.seal_bundle.bundle_id'] ]"}
+DOSSIER_ID = {"AML_DOSSIER_ID": "$[ stageDependencies.share.share.outputs['share.compile_dossier.dossier_id'] ]"}
 
 
 def expanded(pipeline: dict[str, Any] | str, **queued: object) -> Expanded:
@@ -191,8 +192,11 @@ RELEASE: dict[str, tuple[list[str], str, tuple[str, str], dict[str, str], list[t
         ["share", "train", "deploy"],
         "production",
         ("production", "azureml-production"),
-        {**BUNDLE_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "prod"},
-        [(verb, {name: value.replace("workspace", "registry") for name, value in env.items()}) for verb, env in DEPLOY],
+        {**BUNDLE_ID, **DOSSIER_ID, "AML_PROJECT": ".", "AML_WORKSPACE": "prod"},
+        [
+            ("verify_approval", {"AML_ENVIRONMENT": "production"}),
+            *((verb, {name: value.replace("workspace", "registry") for name, value in env.items()}) for verb, env in DEPLOY),
+        ],
     ),
 }
 
@@ -244,7 +248,7 @@ def test_every_reference_to_an_output_finds_it() -> None:
                 assert step in named
                 assert output in _docs.outputs(step)
             named.append(one.name)
-    assert read == [("deploy", "bundle_id"), ("share", "bundle_id"), ("production", "bundle_id")]
+    assert read == [("deploy", "bundle_id"), ("share", "bundle_id"), ("production", "bundle_id"), ("production", "dossier_id")]
 
 
 def test_validation_of_a_pull_request_asks_for_nothing_secret() -> None:

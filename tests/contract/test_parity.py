@@ -166,8 +166,11 @@ def github_jobs(journey: str, inputs: Mapping[str, str], before: set[str]) -> It
             if context == "steps":
                 return f"{{{name}.{output}}}"
             if context == "needs":
-                called = document["jobs"][name]["uses"]
-                return "{" + ".".join(_docs.source(Path(called).stem, output)) + "}"
+                job = document["jobs"][name]
+                if "uses" in job:
+                    return "{" + ".".join(_docs.source(Path(job["uses"]).stem, output)) + "}"
+                of = re.fullmatch(r"\$\{\{ steps\.(\w+)\.outputs\.(\w+) \}\}", job["outputs"][output])
+                return f"{{{name}.{of[1]}.{of[2]}}}" if of else match[0]
             return match[0]
 
         return re.sub(r"\$\{\{ ([\w.]+) \}\}", one, text(value))
