@@ -52,6 +52,7 @@ def run_pipeline(
     work: Path,
     *,
     reason: str = "IndividualCI",
+    ref: str = "refs/heads/main",
     parameters: Mapping[str, object] | None = None,
     approve: Approve = release_manager,
     actor: str = INITIATOR,
@@ -74,6 +75,7 @@ def run_pipeline(
     described = {
         "pipeline": pipeline.removesuffix(".yml"),
         "reason": reason,
+        "branch": ref,
         "repositories": {alias: {"folder": folder, "name": NAMES[alias]} for alias, folder in folders.items()},
         "requested_for": address(actor),
         "requested_for_email": address(actor),

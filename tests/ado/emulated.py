@@ -9,6 +9,7 @@ Connections that the description leaves out are those of the emulator's project.
 
 from __future__ import annotations
 
+import fnmatch
 import threading
 import time
 import uuid
@@ -24,7 +25,6 @@ from azure_pipelines.service import Approval, CannotRun, Connection, Service
 import _history
 from _gate import Approve, Gate, Refused, address, release_manager
 from emulator import cli
-from emulator.azure_devops.checks import APPROVAL
 from emulator.azure_devops.models import APPLICATION
 from emulator.client import Administrator
 
@@ -101,15 +101,30 @@ class EmulatedService(Service):
             self._play("timeline", build_id=self.build_id, records=records)
 
     def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool]) -> list[Approval]:
-        """Ask the approvers of each environment; those with a verdict in the description give it as themselves, others are waited for."""
+        """Ask the approvers of each environment; those with a verdict in the description give it as themselves, others are waited for.
+
+        Branch control comes before them, and what it does not allow is as if somebody had rejected it.
+        """
         answers: list[Approval] = []
         for name in environments:
+            checks = self._checks(name)
+            for allowed in [one["inputs"]["allowedBranches"] for one in checks if "allowedBranches" in (one.get("inputs") or {})]:
+                if not any(fnmatch.fnmatchcase(self.branch, each.strip()) for each in allowed.split(",")):
+                    return [*answers, Approval("Branch control", "rejected", f"{self.branch} is not one of {allowed}", name)]
             if expected := self.environments[name].approvals:
                 asked = self._ask(stage, name, [one.approver for one in expected], requester_may_approve=self.requester_may_approve)
                 answers += self._answer(stage, name, asked, partial(self._describe, expected), stop)
                 continue
-            for check in self._checks(name):
-                asked = self._ask(stage, name, **check)
+            for check in [one for one in checks if "approvers" in one]:
+                asked = self._ask(
+                    stage,
+                    name,
+                    [one["uniqueName"] for one in check["approvers"]],
+                    minimum=check["minRequiredApprovers"],
+                    in_sequence=check["executionOrder"] == "inSequence",
+                    requester_may_approve=not check["requesterCannotBeApprover"],
+                    instructions=check["instructions"],
+                )
                 answers += self._answer(stage, name, asked, partial(self._decide, stage, name, stop), stop)
         return answers
 
@@ -147,21 +162,11 @@ class EmulatedService(Service):
         return cli.request(self.home, "POST", f"/azure-devops/{what}", {**where, **body})
 
     def _checks(self, environment: str) -> list[dict[str, Any]]:
-        """The approvals that an environment of the emulator asks for, in their order."""
-        found = self.rest("GET", "distributedtask/environments", name=environment)["value"]
+        """The settings of the checks that an environment of the emulator has, in their order."""
         query = {"resourceType": "environment", "$expand": "settings"}
+        found = self.rest("GET", "distributedtask/environments", name=environment)["value"]
         checks = [one for each in found for one in self.rest("GET", _CHECKS, resourceId=str(each["id"]), **query)["value"]]
-        return [
-            {
-                "approvers": [one["uniqueName"] for one in check["settings"]["approvers"]],
-                "minimum": check["settings"]["minRequiredApprovers"],
-                "in_sequence": check["settings"]["executionOrder"] == "inSequence",
-                "requester_may_approve": not check["settings"]["requesterCannotBeApprover"],
-                "instructions": check["settings"]["instructions"],
-            }
-            for check in checks
-            if check["type"]["id"] == APPROVAL and not check["isDisabled"]
-        ]
+        return [check["settings"] for check in checks if not check["isDisabled"]]
 
     def _ask(self, stage: str, environment: str, approvers: list[str], **more: Any) -> dict[str, Any]:
         where = {"build_id": self.build_id, "stage": stage, "environment": environment}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import AzurePipelinesCredential
-from azure_pipelines.service import Approval, CannotRun, Connection, Environment
+from azure_pipelines.service import Approval, CannotRun, Connection, Environment, Repository
 from emulated import EmulatedService
 
+from _gate import Approve, Gate, Refused
+from emulator.azure_devops import checks, models
 from emulator.core import SUBSCRIPTION, TENANT
 
 REA, SAM, KIM = "Rea Lee", "Sam Ode", "Kim Doe"
@@ -129,6 +133,154 @@ def test_somebody_approves_over_rest_while_the_stage_waits(make: Any) -> None:
     service.rest("PATCH", "pipelines/approvals", [{"approvalId": asked[0]["id"], "status": "approved", "comment": "seen"}], as_user=REA)
     waiting.join(60)
     assert found == [Approval(REA, "approved", "seen", "production")]
+
+
+KEEPER, WRITER, OWNER = "release-manager@contoso.com", "kim-doe@contoso.com", "platform-admin@contoso.com"
+
+
+@pytest.fixture
+def protect(make: Any, emulator: Any, tmp_path: Path) -> Callable[..., EmulatedService]:
+    """A service whose project is pushed, and whose environment production has an approval by a group and branch control."""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=Kim", "-c", f"user.email={WRITER}"]
+    for words in (["init", "-q", "-b", "main"], *(["commit", "-q", "--allow-empty", "-m", text] for text in ("one", "two"))):
+        subprocess.run([*git, *words], check=True)
+
+    def protect(approve: Approve, *, members: Sequence[str] = (KEEPER,), other: str = "", minimum: int = 1, **more: Any) -> EmulatedService:
+        service: EmulatedService = make(
+            requested_for="rea-lee@contoso.com",
+            repositories={"self": Repository(tmp_path, "flight-delay")},
+            approve=approve,
+            **more,
+        )
+        where = {"organization": "contoso", "project": service.project}
+        groups = {f"[{service.project}]\\keepers": [*members], f"[{service.project}]\\Project Administrators": [OWNER]}
+        emulator.admin.azure_devops("identities", **where, names=[other or KEEPER], groups=groups)
+        environment = service.rest("POST", "distributedtask/environments", {"name": "production"}, as_user=OWNER)
+        resource = {"type": "environment", "id": str(environment["id"])}
+        names = [f"[{service.project}]\\keepers", *([other] if other else [])]
+        approval = {
+            "approvers": [{"id": models.identifier(name)} for name in names], "executionOrder": "anyOrder",
+            "minRequiredApprovers": minimum, "requesterCannotBeApprover": True,
+        }  # fmt: skip
+        control = {
+            "definitionRef": {"id": "86b05a0c-73e6-4f7d-b3cf-e38f3b39a75b"},
+            "inputs": {"allowedBranches": "refs/heads/main, refs/tags/v*"},
+        }
+        for kind, settings in ((checks.APPROVAL, approval), (checks.TASK, control)):
+            service.rest("POST", "pipelines/checks/configurations", {"type": {"id": kind}, "settings": settings, "resource": resource})
+        service.timeline([{"id": str(uuid.uuid4()), "type": "Stage", "name": "production", "state": "pending"}])
+        return service
+
+    return protect
+
+
+def outcome(service: EmulatedService) -> tuple[dict[str, Any], str]:
+    """The newest approval with its steps, and what the timeline says of it."""
+    approval = service.rest("GET", "pipelines/approvals", top="1", **{"$expand": "steps"})["value"][0]
+    records = service.rest("GET", f"build/builds/{service.build_id}/timeline")["records"]
+    return approval, next(one["result"] for one in records if one["id"] == approval["id"])
+
+
+def test_a_member_of_the_group_that_the_check_names_decides(protect: Any) -> None:
+    gates: list[Gate] = []
+
+    def approve(gate: Gate) -> None:
+        gates.append(gate)
+        for who in ("kim-doe", "rea-lee"):
+            with pytest.raises(Refused, match=r"is not an approver|requested a run"):
+                gate.approve(who)
+        gate.approve("release-manager", "go")
+
+    service = protect(approve, members=[KEEPER, "rea-lee@contoso.com"])
+    group = f"[{service.project}]\\keepers"
+    assert service.approvals("production", ["production"], never) == [Approval(group, "approved", "go", "production")]
+    assert (gates[0].run, gates[0].job, gates[0].environment, gates[0].asked) == (
+        service.build_id,
+        "production",
+        "production",
+        ("keepers",),
+    )
+    assert not gates[0].open()
+    approval, result = outcome(service)
+    [step] = approval["steps"]
+    assert (step["assignedApprover"]["displayName"], step["assignedApprover"]["isContainer"]) == (group, True)
+    assert (step["actualApprover"]["uniqueName"], approval["status"], result) == (KEEPER, "approved", "succeeded")
+    assert (approval["minRequiredApprovers"], approval["blockedApprovers"][0]["uniqueName"]) == (1, "rea-lee@contoso.com")
+
+
+def both(gate: Gate) -> None:
+    gate.approve("release-manager")
+    assert gate.open()
+    gate.approve("kim-doe")
+
+
+@pytest.mark.parametrize(
+    ("minimum", "approve", "answers", "status"),
+    [
+        (2, both, ["approved", "approved"], "approved"),
+        (1, lambda gate: gate.approve("kim-doe"), ["approved"], "approved"),
+        (2, lambda gate: gate.approve("kim-doe"), ["pending", "approved"], "timedOut"),
+    ],
+)
+def test_as_many_decide_as_the_check_wants(protect: Any, minimum: int, approve: Approve, answers: list[str], status: str) -> None:
+    service = protect(approve, other=WRITER, minimum=minimum)
+    assert [one.verdict for one in service.approvals("production", ["production"], never)] == answers
+    assert outcome(service)[0]["status"] == status
+
+
+@pytest.mark.parametrize(("recorded", "status"), [(True, "skipped"), (False, "pending")])
+def test_an_administrator_of_the_environment_bypasses_the_check(protect: Any, recorded: bool, status: str) -> None:
+    def bypass(gate: Gate) -> None:
+        with pytest.raises(Refused, match="does not administer environment production"):
+            gate.bypass("release-manager")
+        gate.bypass("platform-admin", "in a hurry", recorded=recorded)
+        assert not gate.open()
+
+    service = protect(bypass)
+    assert [one.verdict for one in service.approvals("production", ["production"], never)] == ["approved"]
+    approval, result = outcome(service)
+    assert (approval["status"], result) == (status, "succeeded")
+    assert "actualApprover" not in approval["steps"][0]
+    assert (approval["steps"][0]["lastModifiedBy"]["uniqueName"] == OWNER) == recorded
+
+
+def test_another_branch_asks_nobody(protect: Any) -> None:
+    asked: list[Gate] = []
+    [answer] = protect(asked.append, branch="refs/heads/topic").approvals("production", ["production"], never)
+    assert (answer.approver, answer.verdict, asked) == ("Branch control", "rejected", [])
+    assert "refs/heads/topic is not one of refs/heads/main" in answer.comment
+
+
+def test_branches_and_tags_are_allowed_by_pattern(protect: Any) -> None:
+    service = protect(lambda gate: gate.approve("release-manager"), branch="refs/tags/v1")
+    assert [one.verdict for one in service.approvals("production", ["production"], never)] == ["approved"]
+
+
+def test_a_job_reads_who_approved_what_and_where_its_commit_is(protect: Any, emulator: Any) -> None:
+    """What a verb in the job asks with System.AccessToken."""
+    service = protect(lambda gate: gate.approve("release-manager"))
+    service.approvals("production", ["production"], never)
+    job = service.job_started({"id": str(uuid.uuid4()), "stage": "production", "job": "production", "service_connections": []})
+    headers = {"Authorization": f"Bearer {job['System.AccessToken']}"}
+
+    def ask(path: str, **query: str) -> Any:
+        url = f"{service.collection_uri}{service.project}/_apis/{path}"
+        answer = emulator.admin.session.get(url, params={"api-version": "7.1", **query}, headers=headers, timeout=60)
+        return answer.json() if answer.status_code == 200 else answer.status_code
+
+    build = ask(f"build/builds/{service.build_id}")
+    assert build["requestedFor"]["uniqueName"] == "rea-lee@contoso.com"
+    [record] = [one for one in ask(f"build/builds/{service.build_id}/timeline")["records"] if one["type"] == "Checkpoint.Approval"]
+    [step] = ask(f"pipelines/approvals/{record['id']}", **{"$expand": "steps"})["steps"]
+    assert step["actualApprover"]["uniqueName"] == KEEPER
+    git = f"git/repositories/{build['repository']['id']}"
+    [main] = ask(f"{git}/refs", filter="heads/main")["value"]
+    assert (main["name"], main["objectId"]) == ("refs/heads/main", build["sourceVersion"])
+    commit = ask(f"git/repositories/flight-delay/commits/{main['objectId']}")
+    assert (commit["author"]["email"], commit["comment"]) == (WRITER, "two")
+    [first] = commit["parents"]
+    assert [one["commitId"] for one in ask(f"{git}/commits/{main['objectId']}/mergebases", otherCommitId=first)["value"]] == [first]
+    assert [ask(f"{git}/commits/{'0' * 40}"), ask("git/repositories/other/refs")] == [404, 404]
 
 
 def test_a_run_that_is_cancelled_waits_no_longer(make: Any) -> None:

@@ -71,15 +71,17 @@ jobs:
         approve: Approve = release_manager,
         actor: str = INITIATOR,
         author: str = AUTHOR,
+        ref: str = "refs/heads/main",
     ) -> _act.Run:
         """Run one of the example's callers after `edits` (file, old text, new text) and new `files`, as one more commit by `author`.
 
-        `event` is GitHub's word: push, pull_request or workflow_dispatch, which may have `inputs`. `actor` starts the run. `approve` is
-        called, in another thread, with each `_gate.Gate` that the run waits at, after all that comes before it; it may change anything,
-        and then decide or not. Where nobody decides, the run ends as if the time for it were over. People are logins, on both systems.
+        `event` is GitHub's word: push, pull_request or workflow_dispatch, which may have `inputs`. `actor` starts the run, and `ref` is
+        what the system calls its branch. `approve` is called, in another thread, with each `_gate.Gate` that the run waits at, after all
+        that comes before it; it may change anything, and then decide or not. Where nobody decides, the run ends as if the time for it
+        were over. People are logins, on both systems.
         """
         self.commit(edits, files or {}, author)
-        return self.engine(caller, event, inputs or {}, watch or show, approve, actor)
+        return self.engine(caller, event, inputs or {}, watch or show, approve, actor, ref)
 
     def promote(self, bundle_id: str, **options: Any) -> _act.Run:
         """Promote a bundle by a caller of its own; `options` are those of `run`."""
@@ -100,13 +102,20 @@ jobs:
         _act.commit_project(source, self.place / "project", date=f"2026-01-01T00:{self.runs:02}:00Z", author=author)
 
     def engine(
-        self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch, approve: Approve = release_manager, actor: str = INITIATOR
+        self,
+        caller: str,
+        event: str,
+        inputs: Mapping[str, str],
+        watch: Watch,
+        approve: Approve = release_manager,
+        actor: str = INITIATOR,
+        ref: str = "refs/heads/main",
     ) -> _act.Run:
         """Run a caller as the CI system would."""
         return _act.run(
             self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS,
             github=_github.GitHub(self.emulator.home, approve, actor, self.patience),
-            event=event, inputs=inputs, artifacts=self.artifacts, limit=900, watch=watch,
+            event=event, ref=ref, inputs=inputs, artifacts=self.artifacts, limit=900, watch=watch,
         )  # fmt: skip
 
     @property
@@ -209,13 +218,20 @@ extends:
     connections: dict[str, Any] = field(default_factory=dict)
 
     def engine(
-        self, caller: str, event: str, inputs: Mapping[str, str], watch: Watch, approve: Approve = release_manager, actor: str = INITIATOR
+        self,
+        caller: str,
+        event: str,
+        inputs: Mapping[str, str],
+        watch: Watch,
+        approve: Approve = release_manager,
+        actor: str = INITIATOR,
+        ref: str = "refs/heads/main",
     ) -> _act.Run:
         """Run a caller under the runner of tests/ado."""
         return _pipelines.run_pipeline(
             self.place / "project", f"{caller}.yml", self.place / "catalog", self.env, TOOLS, self.emulator.home, self.place / "agent",
             reason={"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event], parameters=inputs,
-            approve=approve, actor=actor, patience=self.patience, connections=self.connections,
+            ref=ref, approve=approve, actor=actor, patience=self.patience, connections=self.connections,
             artifacts=self.artifacts, limit=900, watch=watch,
         )  # fmt: skip
 
