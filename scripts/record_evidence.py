@@ -96,6 +96,12 @@ def _keep(path: Path, envelope: Envelope) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = command.parser(__doc__)
+    command.argument(
+        made,
+        "--auditor",
+        default="",
+        help="Client id of an application that audits and may only read: what it found out is kept with the run, and not entered.",
+    )
     evidence.argument(made)
     return made
 
@@ -103,6 +109,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and record the evidence."""
     given = parser().parse_args(argv)
+    if given.auditor:
+        ci.warning(f"Nothing is entered into the ledger of {given.workspace}: the application {given.auditor} audits, and may only read.")
+        return 0
     if last := record(given.project, given.workspace, given.evidence):
         ci.output("ledger_head", f"{last.sequence} {last.digest}")
         ci.summary(f"### Ledger of {given.workspace}\n\nThe last entry of this job is number {last.sequence}, {last.digest}.", "ledger")

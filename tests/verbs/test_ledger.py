@@ -150,6 +150,15 @@ def test_what_was_found_out_is_signed_and_entered_once(signed: Any) -> None:
     assert len(sound(signed)) == 3
 
 
+def test_an_auditor_of_its_own_enters_nothing(signed: Any, azure: Any) -> None:
+    path = found_out(signed, "audit_access")
+    azure.fault(host="*.azure.com", status=500, times=0)
+    done = signed.run("record_evidence", auditor=signed.site.clients["prod"])
+    assert not done.refusal
+    assert "Nothing is entered into the ledger of dev" in done.err
+    assert not path.with_suffix(".dsse.json").exists()
+
+
 def test_a_job_that_found_nothing_out_needs_nothing(signed: Any, azure: Any) -> None:
     azure.fault(host="*.azure.com", status=500, times=0)
     done = signed.run("record_evidence")
