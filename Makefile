@@ -10,7 +10,7 @@ COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate
 
 help:
 	@echo "make demo    a real project from a commit to production, on this machine (ON=azure-devops by its pipelines instead of"
-	@echo "             its GitHub workflows; KEEP=1 leaves the emulator running)"
+	@echo "             its GitHub workflows; APPROVE=ask asks you at production's gate; KEEP=1 leaves the emulator running)"
 	@echo "make test    every test"
 	@echo "make lint    style, types, workflows"
 	@echo "make docs    bring the generated tables up to date"
@@ -19,7 +19,7 @@ help:
 	@echo "make clean   remove what these commands made"
 
 demo: install $(if $(filter azure-devops,$(ON)),install-tests)
-	@$(BIN)/python scripts/_demo.py $(if $(ON),--on $(ON)) $(if $(KEEP),--keep) $(if $(RETRAIN),--retrain)
+	@$(BIN)/python scripts/_demo.py $(if $(ON),--on $(ON)) $(if $(APPROVE),--approve $(APPROVE)) $(if $(KEEP),--keep) $(if $(RETRAIN),--retrain)
 
 test: install-tests
 	@$(BIN)/python -m pytest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import _act
+import _github
+from _gate import APPROVER, PEOPLE, Gate
 from _provision import provision
 from emulator import cli
 from emulator.client import Administrator
@@ -30,9 +33,14 @@ COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").replace("``", ""))
     parser.add_argument("--on", choices=("github", "azure-devops"), default="github", help="whose workflow or pipeline runs")
+    parser.add_argument("--approve", choices=(APPROVER, "ask"), default=APPROVER, help="who decides at production's gate; ask: you")
     parser.add_argument("--keep", action="store_true", help="leave the emulator running")
     parser.add_argument("--retrain", action="store_true", help="train again even if nothing changed")
     args = parser.parse_args(argv)
+    ask = args.approve == "ask"
+    if ask and not sys.stdin.isatty():
+        print("demo: APPROVE=ask asks at the prompt, and there is no terminal; run it in one, or leave APPROVE out", file=sys.stderr)
+        return 1
     began = time.monotonic()
     PLACE.mkdir(exist_ok=True)
     try:
@@ -42,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
                 provision(HOME, EXAMPLE)
                 runner.result()
             say(f"an emulated Azure with a dev and a prod workspace and a registry is up ({time.monotonic() - began:.1f} s)")
-            run = release(args.on, args.retrain)
+            run = release(args.on, args.retrain, ask)
             seconds = time.monotonic() - began
             if not run.succeeded:
                 return failed(run)
@@ -103,7 +111,7 @@ def prepare_runner() -> None:
         raise cli.Problem(done.stdout + done.stderr)
 
 
-def release(on: str, retrain: bool) -> _act.Run:
+def release(on: str, retrain: bool, ask: bool) -> _act.Run:
     """Commit the example and run its release, as GitHub or Azure DevOps would after a merge."""
     project, evidence = PLACE / "project", PLACE / "evidence"
     commit = _act.commit_project(EXAMPLE, project)
@@ -114,6 +122,7 @@ def release(on: str, retrain: bool) -> _act.Run:
         _act.prepare_catalog(PLACE / "catalog")
         return _act.run(
             project, "release.yml", PLACE / "catalog", client_env(HOME), PLACE / "tools",
+            github=_github.GitHub(HOME, approve=lambda gate: decide(gate, ask)),
             event="workflow_dispatch", inputs={"retrain": str(retrain).lower()}, artifacts=evidence, watch=show,
         )  # fmt: skip
     import _pipelines  # needs what `make install-tests` installs
@@ -121,7 +130,7 @@ def release(on: str, retrain: bool) -> _act.Run:
     _pipelines.prepare_catalog(PLACE / "azure-devops-catalog")
     return _pipelines.run_pipeline(
         project, "release.yml", PLACE / "azure-devops-catalog", client_env(HOME), PLACE / "tools", HOME, PLACE / "agent",
-        reason="Manual", parameters={"retrain": retrain}, artifacts=evidence, watch=show,
+        reason="Manual", parameters={"retrain": retrain}, approve=lambda gate: decide(gate, ask), artifacts=evidence, watch=show,
     )  # fmt: skip
 
 
@@ -129,6 +138,45 @@ def client_env(home: Path) -> dict[str, str]:
     """What a runner sees of the emulator: its proxy and certificates, and nobody's credentials."""
     values = {name: value for name, value in cli.environment(home).items() if not name.startswith("AZURE_")}
     return {**values, "XDG_CACHE_HOME": str(PLACE / "cache")}
+
+
+def decide(gate: Gate, ask: bool) -> None:
+    """Stop at a gate: say who is asked for what, and decide as the approver, or as whoever sits at the prompt says."""
+    pages = sorted(gate.artifacts.glob("**/dossier.html"))
+    print()
+    say(f"{gate.environment} waits for {' or '.join(gate.asked)}, who did not start the run")
+    say(f"{'the dossier' if pages else 'the evidence'} to decide by is in {shown(pages[-1] if pages else gate.artifacts)}")
+    if not ask:
+        gate.approve(APPROVER, "Approved by the demo, which has read nothing.")
+        say(f"approved as {APPROVER}")
+        return
+    answer = ""
+    while answer not in ("y", "n"):
+        answer = answered(f"approve as {APPROVER} ({PEOPLE[APPROVER]})? y or n:", gate).lower()[:1]
+    comment = answered("comment, or just Enter:", gate)
+    if answer == "y":
+        gate.approve(APPROVER, comment)
+    else:
+        gate.reject(APPROVER, comment)
+    say(f"{'approved' if answer == 'y' else 'rejected'} as {APPROVER}")
+
+
+def answered(question: str, gate: Gate) -> str:
+    """A line from the terminal. Raises Problem where none comes any more, or the gate needs none."""
+    print(f"{style('36', 'demo:')} {question} ", end="", flush=True)
+    while not select.select([sys.stdin], [], [], 0.2)[0]:  # input() could not be left when the run is cancelled
+        if not gate.open():
+            raise cli.Problem("the run waits for nobody any more")
+    with open(sys.stdin.fileno(), "rb", buffering=0, closefd=False) as terminal:  # a buffer would hide the next line from select()
+        line = terminal.readline()
+    if not line:
+        raise cli.Problem("nobody answered, and the run has been ended")
+    return line.decode(errors="replace").strip()
+
+
+def shown(path: Path) -> str:
+    """A path as a person in the project's folder would write it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def show(event: _act.Event) -> None:
@@ -145,10 +193,11 @@ def show(event: _act.Event) -> None:
 def failed(run: _act.Run) -> int:
     """Say where it stopped."""
     print()
-    for job in run.jobs.values():
-        for step in job.steps:
-            if step.result == "failure":
-                say(f"stopped at '{step.name}' in '{job.id}'; the last that it said is above, and production is as it was")
+    stopped = [(job, step) for job in run.jobs.values() for step in job.steps if step.result == "failure"]
+    for job, step in stopped:
+        say(f"stopped at '{step.name}' in '{job.id}'; the last that it said is above, and production is as it was")
+    if not stopped:
+        say("stopped before production, which is as it was")
     for problem in run.problems:
         print(f"demo: {problem}", file=sys.stderr)
     return 1
