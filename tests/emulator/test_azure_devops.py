@@ -421,6 +421,41 @@ def test_a_builds_timeline(azure: Any, rest: Any) -> None:
     assert rest("GET", f"build/builds/{number}", user="rea@contoso.com").json() == ended
 
 
+def test_a_repository_that_was_pushed(azure: Any, rest: Any, send: Any, job: dict[str, Any]) -> None:
+    """Two branches that came from one commit, and a merge of both."""
+    base, left, right, merge, alone = (f"{number:040x}" for number in range(0xB0, 0xB5))
+    who = {"name": "Ann", "email": "ann@contoso.com", "date": "2026-11-01T10:00:00Z"}
+    parents = {base: [], left: [base], right: [base], merge: [left, right], alone: []}
+    commits = [
+        {"sha": sha, "tree": "c" * 40, "parents": before, "author": who, "committer": who, "message": f"commit {sha[-2:]}"}
+        for sha, before in parents.items()
+    ]
+    branches, where = {"main": merge, "main-2": left, "topic": right}, "git/repositories/pushed"
+    azure.admin.azure_devops("git", **WHERE, repository="pushed", commits=commits, branches=branches, tags={"v1": base})
+
+    refs = rest("GET", f"{where}/refs").json()
+    assert {one["name"]: one["objectId"] for one in refs["value"]} == {
+        "refs/heads/main": merge, "refs/heads/main-2": left, "refs/heads/topic": right, "refs/tags/v1": base,
+    }  # fmt: skip
+    begun = rest("GET", f"{where}/refs", filter="heads/main").json()["value"]
+    assert [one["name"] for one in begun] == ["refs/heads/main", "refs/heads/main-2"], "a filter is what a name begins with"
+    found = rest("GET", f"{where}/commits/{merge}").json()
+    assert (found["commitId"], found["parents"], found["author"], found["comment"]) == (merge, [left, right], who, "commit b3")
+    id = models.identifier("contoso", WHERE["project"])
+    by_id = f"git/repositories/{models.identifier(id, 'repository', 'pushed')}/commits/{left}"
+    assert send("GET", f"{APIS}/{by_id}", token=job["access_token"]).json()["commitId"] == left
+
+    def bases(one: str, other: str) -> list[str]:
+        return [each["commitId"] for each in rest("GET", f"{where}/commits/{one}/mergebases", otherCommitId=other).json()["value"]]
+
+    assert [bases(left, right), bases(merge, right), bases(merge, merge), bases(merge, alone)] == [[base], [right], [merge], []]
+    for path in (f"{where}/commits/{'f' * 40}", f"{where}/commits/main", f"{where}/commits/{left}/mergebases"):
+        assert refusal(rest("GET", path))[:2] == (404, "GitCommitDoesNotExistException")
+    assert refusal(rest("GET", "git/repositories/other/refs"))[:2] == (404, "GitRepositoryNotFoundException")
+    with pytest.raises(Problem, match="is not the id of a commit"):
+        azure.admin.azure_devops("git", **WHERE, repository="pushed", commits=[{**commits[0], "sha": "main"}])
+
+
 REA, SAM, DANA = "rea@contoso.com", "sam@contoso.com", "dana@contoso.com"
 
 
@@ -472,6 +507,20 @@ def test_approvers_in_their_order(rest: Any, ask: Any) -> None:
 def test_a_requester_may_approve_where_that_is_allowed(rest: Any, ask: Any) -> None:
     assert refusal(decide(rest, DANA, ask(DANA)))[:2] == (403, "ApprovalBlockedException")
     assert decide(rest, DANA, ask(DANA, requester_may_approve=True)).json()["value"][0]["status"] == "approved"
+
+
+def test_a_group_is_asked_and_a_member_decides(azure: Any, rest: Any, ask: Any) -> None:
+    project = WHERE["project"]
+    groups = {f"[{project}]\\managers": [f"[{project}]\\seniors", SAM], f"[{project}]\\seniors": [REA], f"[{project}]\\others": [SAM]}
+    azure.admin.azure_devops("identities", **WHERE, names=[], groups=groups)
+    first, second = ask(f"[{project}]\\managers"), ask(f"[{project}]\\managers", f"[{project}]\\others", minimum=2)
+    assert refusal(decide(rest, "eve@contoso.com", first))[:2] == (403, "ApprovalUnauthorizedException")
+    [made] = decide(rest, REA, first, comment="seen").json()["value"]
+    [step] = made["steps"]
+    assert (step["assignedApprover"]["isContainer"], step["actualApprover"]["uniqueName"], made["status"]) == (True, REA, "approved")
+    assert [decide(rest, SAM, second).json()["value"][0]["status"] for _ in range(2)] == ["pending", "approved"], (
+        "once for each of their groups"
+    )
 
 
 def test_finding_approvals(rest: Any, ask: Any) -> None:
