@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from aml import access, bundle, calendar, changes, ci, digest, gates, plain, proof, risk, spec, workspace
+from aml import access, break_glass, bundle, calendar, changes, ci, digest, evidence, gates, plain, proof, risk, spec, workspace
 from aml.changes import Machine
 from aml.commits import Person, Range
 from aml.proof import Piece
@@ -123,7 +123,7 @@ def _plain(value: Any, key: str = "") -> Any:
         return {name: _plain(inner, name) for name, inner in value.items()}
     if isinstance(value, list):
         return [_plain(inner, key) for inner in value]
-    if not isinstance(value, str) or key == "run":  # an address is spelt for one, and is no address any more once it is cut
+    if not isinstance(value, str) or key in ("run", "review"):  # an address is spelt for one, and is no address any more once it is cut
         return value
     return plain.line(value, 200) if key == "diff" else plain.text(value, 400 if key in ("says", "why") else 250)
 
@@ -347,6 +347,7 @@ def _control(known: Known) -> dict[str, Any]:
             for one in checked.said["findings"][:40]
         ] if checked else None,
         "exceptions": _exceptions(gate) if gate else [],
+        "break_glass": _broken(known),
         "compared_with": plain.text(against.get("bundle_id"), 80) if isinstance(against, Mapping) and against.get("bundle_id") else None,
     }  # fmt: skip
 
@@ -368,6 +369,21 @@ def _freeze(known: Known) -> dict[str, Any]:
         says = "; ".join(plain.text(window.says(until)) for window, until in over)
         return {"state": "frozen", "says": f"nothing is promoted during {says}", "until": _zulu(max(until for _, until in over))}
     return {"state": "open", "says": "no freeze is on" if windows else "the gate knows no freeze", "until": None}
+
+
+def _broken(known: Known) -> dict[str, Any] | None:
+    """By whom, why and until when the glass is broken for this bundle in this run; None if it is not, or may not be."""
+    signed = [one.statement for one in known.pieces if one.signature == proof.SIGNED]
+    found = break_glass.standing(signed, known.bundle_id, ci.run_url(), known.environment, known.now)
+    if not found or not break_glass.allowed(known.gate):
+        return None
+    facts = found["predicate"]["facts"]
+    return {
+        "who": plain.text(facts["who"], 120),
+        "why": plain.text(facts["reason"], 400),
+        "review": plain.address(facts["review"]),
+        "until": _zulu(evidence.moment(str(facts["review_until"]))),
+    }
 
 
 def _exceptions(gate: Mapping[str, Any]) -> list[dict[str, Any]]:

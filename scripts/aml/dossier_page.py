@@ -40,7 +40,7 @@ GOALS = {"minimize": "less is better", "maximize": "more is better"}
 
 def page(document: Dossier, dossier_id: str) -> str:
     """The page, as HTML."""
-    parts = (_head, _verdict, _tiles, _missing, _figures, _changes, _people, _proof, _where, _back, _risk, _control, _files)
+    parts = (_head, _broken, _verdict, _tiles, _missing, _figures, _changes, _people, _proof, _where, _back, _risk, _control, _files)
     return whole(f"Dossier: {dossier_text.title(document)}", [*(part(document) for part in parts), _foot(document, dossier_id)])
 
 
@@ -70,6 +70,13 @@ def lede(document: Dossier) -> str:
         if names := [one["name"] for one in changes["metrics"] if one["gated"] and one["change"] == word]:
             said += " " + form.format(f"{word.capitalize()}: {other(listed(names))}.")
     return said
+
+
+def _broken(document: Dossier) -> str:
+    if not (found := document["control"]["break_glass"]):
+        return ""
+    said = f"<p><b>{other(dossier_text.broken(document))}</b></p>", f"<p>The reason: {other(found['why'])}</p>"
+    return section("Break-glass", *said, f"<p>{link(found['review'], 'the review afterwards') or ABSENT}</p>", kind="alarm")
 
 
 def _verdict(document: Dossier) -> str:

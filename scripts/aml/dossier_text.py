@@ -29,7 +29,10 @@ def short(document: Dossier, dossier_id: str) -> str:
     """What matters most, in at most LIMIT characters. What does not fit is left out from the end, but never the ids."""
     new, risk = document["bundle"], document["risk"]
     ids = f"Bundle `{new['id']}`\nDossier `{dossier_id}`"
-    lines = [f"**{safe(title(document), 120)}**: {risk['class']} risk"]
+    glass = document["control"]["break_glass"]
+    lines = ["**BREAK-GLASS**: rules of the gate are waived for this run"] if glass else []
+    lines += [f"**{safe(title(document), 120)}**: {risk['class']} risk"]
+    lines += [f"The reason: {safe(glass['why'], 120)}", f"Review due {glass['until']}"] if glass else []
     lines += [f"Not supplied: {len(document['missing'])}"] if document["missing"] else []
     lines += [f"Proof: {proofs(document)}"]
     lines += [f"Way back: {safe(way_back(document), 120)}", f"May approve: {safe(approvers(document), 160)}"]
@@ -48,6 +51,15 @@ def title(document: Dossier) -> str:
     new, old = document["bundle"], document["champion"]
     before = f"{old['version']} → " if old else ""
     return f"{new['model']} {before}{new['version']} to {document['where']['workspace']}"
+
+
+def broken(document: Dossier) -> str:
+    """That the glass is broken, as plain words."""
+    found = document["control"]["break_glass"]
+    return (
+        f"{found['who']} declared an emergency: freeze, soak, ticket, missing or old evidence and a part of the approvals are waived "
+        f"for this run. To be reviewed by {found['until']}."
+    )
 
 
 def moved(one: Mapping[str, Any]) -> str:
@@ -87,6 +99,12 @@ def _lines(document: Dossier, dossier_id: str) -> Iterator[str]:
     new, risk, people, where, control = (document[part] for part in ("bundle", "risk", "people", "where", "control"))
     yield f"## Dossier: {safe(title(document))}"
     yield ""
+    if glass := control["break_glass"]:
+        yield f"**BREAK-GLASS**: {safe(broken(document))} The reason: {safe(glass['why'], 450)}"
+        yield ""
+        if glass["review"] and _linkable(glass["review"]):
+            yield f"[The review afterwards]({glass['review']})"
+            yield ""
     yield f"Risk **{risk['class']}**. Proof: {safe(proofs(document))}. Way back: {safe(way_back(document))}."
     yield f"May approve: {safe(approvers(document))}."
     yield ""
@@ -129,7 +147,7 @@ def _lines(document: Dossier, dossier_id: str) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for one in document["proof"][:ROWS]:
         state = one["state"] if one["state"] == "passed" else f"**{one['state']}**"
-        link = f"[{one['finished']}]({one['run']})" if one["run"] and not set(one["run"]) & set("()[]<> ") else one["finished"] or ""
+        link = f"[{one['finished']}]({one['run']})" if one["run"] and _linkable(one["run"]) else one["finished"] or ""
         yield f"| {state} | {safe(one['verb'])} | {safe(one['workspace'])} | {link} | {one['signature'] if one['finished'] else ''} |"
         yield from (f"| | | | {safe(line)} | |" for line in one["failed"])
     yield from _more(document["proof"])
@@ -158,6 +176,11 @@ def _lines(document: Dossier, dossier_id: str) -> Iterator[str]:
         yield "### Risk"
         yield ""
         yield from (f"- {one['level']}: **{safe(one['rule'])}**. {safe(one['says'])}" for one in risk["reasons"])
+
+
+def _linkable(address: str) -> bool:
+    """Whether an address can stand in Markdown without ending its own link."""
+    return not set(address) & set("()[]<> ")
 
 
 def _more(rows: Sequence[Any]) -> list[str]:

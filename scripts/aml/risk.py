@@ -64,6 +64,11 @@ def _unsigned(document: Dossier) -> str:
     return f"{count} of {len(there)} statements are not signed" if count else ""
 
 
+def _broken(document: Dossier) -> str:
+    found = document["control"]["break_glass"]
+    return f"{found['who']} broke the glass: rules of the gate are waived, because: {found['why']}" if found else ""
+
+
 def _held(document: Dossier) -> str:
     found = document["control"]["hold"]
     return found["says"] if found["state"] == "held" else ""
@@ -165,6 +170,7 @@ def _dependencies(document: Dossier) -> str:
 
 
 RULES: list[Rule] = [
+    ("break-glass", "high", _broken),
     ("held", "high", _held),
     ("in a freeze", "high", _frozen),
     ("first release", "high", _first),

@@ -8,12 +8,13 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import dossiers
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from aml import break_glass, evidence, gates, signing
+from aml import break_glass, dossier, dossier_page, dossier_text, evidence, gates, proof, signing, spec
 from aml.gates import Finding
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -214,3 +215,60 @@ def test_the_deadline_is_a_time_that_passes() -> None:
     until = evidence.moment(FACTS["review_until"])
     assert break_glass.standing([statement()], BUNDLE, RUN, now=until - timedelta(seconds=1))
     assert break_glass.standing([statement()], BUNDLE, RUN, now=until) is None
+
+
+# What the person who approves sees of it.
+
+HOSTILE = [
+    "prices are wrong",
+    "</p><script>alert(1)</script> `x` | [y](https://evil.example) **z** # 1",
+    "*_`[]()<>!|" * 30,
+    "\u202ea\u0000b\n# c",
+]
+
+
+def document(
+    monkeypatch: pytest.MonkeyPatch, gate: dict[str, Any] | None = None, signature: str = proof.SIGNED, text: str = "prices are wrong"
+) -> dict[str, Any]:
+    """A dossier of a bundle for which the glass is broken in this run."""
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "contoso/delay", "GITHUB_RUN_ID": "7"}
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    made = statement(bundle=dossiers.NEW_ID, facts={"reason": text, "who": text, "review_until": "2026-11-24T11:00:00Z"})
+    pieces = [*dossiers.pieces(), proof.Piece(made, signature)]
+    allows = {"break_glass": {"review_within_hours": 24, "reviewers_count": 1}}
+    return dossier.compile(dossiers.known(pieces=pieces, gate={**dossiers.GATE, **(allows if gate is None else gate)}))
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_the_dossier_says_it_first_and_as_loudly_as_it_can(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    found = document(monkeypatch, text=text)
+    assert not spec.invalid(found, "dossier")
+    assert found["control"]["break_glass"]["review"] == FACTS["review"]
+    assert found["control"]["break_glass"]["until"] == "2026-11-24T11:00:00Z"
+    assert found["risk"]["class"] == "high"
+    assert found["risk"]["reasons"][0]["rule"] == "break-glass"
+    dossier_id = dossier.identify(found)
+    short = dossier_text.short(found, dossier_id)
+    assert short.startswith("**BREAK-GLASS**: rules of the gate are waived for this run")
+    assert len(short) <= dossier_text.LIMIT
+    markdown, plainly = (dossier_text.markdown(document(monkeypatch, text=one), "x") for one in (text, "x"))
+    assert [line[:3] for line in markdown.splitlines()] == [line[:3] for line in plainly.splitlines()], "the same lines, whatever it says"
+    assert markdown.splitlines()[2].startswith("**BREAK-GLASS**: ")
+    assert f"[The review afterwards]({FACTS['review']})" in markdown
+    assert "](https://evil.example)" not in markdown + short
+    page = dossier_page.page(found, dossier_id)
+    assert page.index("Break-glass</h2>") < page.index('class="verdict high"')
+    assert "<script" not in page + markdown + short
+    assert f'href="{FACTS["review"]}"' in page
+
+
+@pytest.mark.parametrize("change", [{"signature": proof.UNSIGNED}, {"signature": proof.REFUSED}, {"gate": {}}])
+def test_what_is_not_signed_or_not_allowed_breaks_no_glass_in_the_dossier_either(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    found = document(monkeypatch, **change)
+    assert found["control"]["break_glass"] is None
+    assert "break-glass" not in [one["rule"] for one in found["risk"]["reasons"]]
+    assert "BREAK-GLASS" not in dossier_text.markdown(found, "x") + dossier_text.short(found, "x")
+    assert "Break-glass</h2>" not in dossier_page.page(found, "x")
