@@ -12,6 +12,7 @@ Sources: "Access control best practices" and "Set up authentication for online e
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import shlex
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, HttpResponseError
 
-from aml import access, azure, federation, registry, roles
+from aml import access, azure, azure_devops, ci, federation, registry, roles
 from aml.command import Refusal
 from aml.federation import Credential, Presented
 from aml.graph import Client as Graph
@@ -315,18 +316,36 @@ def _open(seen: Seen, graph: Graph, one: Assignment, fix: str) -> None:
 
 
 def _connection(seen: Seen, credential: TokenCredential, plan: Document, presented: Presented | None) -> None:
-    """What the plan's service connection presents: from this very job, or from Azure DevOps if it lets the sign-in read it."""
+    """What the plan's service connection presents: as Azure DevOps shows it, or as this job presents it, if it is the planned one's.
+
+    A connection of any other name can be made to production's application too, and a job may be of that one.
+    """
     entry = _entry(plan, seen.at)
     if not entry or not any("connection" in one for one in entry["credentials"]):
         return
-    if presented and federation.connection(presented.subject):
-        given = {"workloadIdentityFederationIssuer": presented.issuer, "workloadIdentityFederationSubject": presented.subject}
-        seen.connection = {"authorization": {"parameters": given}}
-        return
+    trust, name = plan["trust"], entry["connection"]
+    found = _of_azure_devops(trust, name, credential)
+    own = presented.subject if presented else ""
+    named = own == f"sc://{trust['organization']}/{trust['project']}/{name}"  # the old form has no id, and the whole name
+    if presented and (named or (found and federation.connection_id(own) == str(found.get("id")).lower())):
+        given = {"workloadIdentityFederationIssuer": presented.issuer, "workloadIdentityFederationSubject": own}
+        found = {"authorization": {"parameters": given}}
+    shown = ((found or {}).get("authorization") or {}).get("parameters") or {}
+    seen.connection = found if shown.get("workloadIdentityFederationSubject") else None
+
+
+def _of_azure_devops(trust: Mapping[str, str], name: str, credential: TokenCredential) -> Document | None:
+    """A service connection as Azure DevOps shows it to the job, or else to the sign-in; None if it shows it to neither."""
+    if token := ci.setting("SYSTEM_ACCESSTOKEN"):
+        with contextlib.suppress(Refusal):
+            client = azure_devops.Client(token, f"https://dev.azure.com/{trust['organization']}/", trust["project"])
+            listed = (client.get("serviceendpoint/endpoints", endpointNames=name) or {}).get("value") or []
+            if found := next((one for one in listed if one and one.get("name") == name), None):
+                return dict(found)
     try:
-        seen.connection = access.Directory(credential).connection(plan["trust"], entry["connection"])
+        return access.Directory(credential).connection(trust, name)
     except (AzureError, ValueError, LookupError):  # not let in: it answers 401, 404, or a page to sign in on
-        seen.connection = None
+        return None
 
 
 def _entry(plan: Document | None, at: Workspace) -> Document | None:

@@ -224,6 +224,12 @@ def connection(subject: str) -> str:
     return ""
 
 
+def connection_id(subject: str) -> str:
+    """The id of the service connection whose subject this is, in Entra's form; '' for every other subject."""
+    match = re.fullmatch(r"/eid1/c/pub/t/[\w-]+/a/[\w-]+/sc/[0-9a-fA-F-]+/([0-9a-fA-F-]+)", subject)
+    return match[1].lower() if match else ""
+
+
 def name(*words: str) -> str:
     """A credential's name: letters, digits and dashes. Sources: "federatedIdentityCredential" (learn.microsoft.com/graph)."""
     return re.sub(r"[^A-Za-z0-9-]+", "-", "-".join(words)).strip("-")[:MOST]

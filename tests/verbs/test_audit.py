@@ -542,6 +542,56 @@ def test_a_service_connection_is_told_from_another(audited: Audited) -> None:
     assert found == dict.fromkeys((planned, other), "federated-credential"), "nobody can tell which is the planned one, so none is trusted"
 
 
+def test_the_connection_of_the_job_is_not_taken_for_the_planned_one(audited: Audited, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that signs in by another connection to production's application, which somebody made it trust, audits itself."""
+    where = {"organization": "contoso", "project": "audits-2"}
+    app, made = audited.application, {}
+    for name in ("azureml-production", "mine"):
+        names = {"name": name, "client_id": audited.client_id, "tenant_id": TENANT}
+        connection = audited.admin.azure_devops("connections", **where, **names)
+        given = connection["authorization"]["parameters"]
+        body = {
+            "name": name, "issuer": given["workloadIdentityFederationIssuer"], "subject": given["workloadIdentityFederationSubject"],
+            "audiences": ["api://AzureADTokenExchange"],
+        }  # fmt: skip
+        trusted = str(audited.graph("POST", f"/applications/{app['id']}/federatedIdentityCredentials", body)["id"])
+        audited.undo.append(lambda id=trusted: audited.graph("DELETE", f"/applications/{app['id']}/federatedIdentityCredentials/{id}"))
+        made[name] = (str(connection["id"]), trusted)
+
+    def plan(found: dict[str, Any]) -> None:
+        found["trust"] |= where
+        found["workspaces"][0]["connection"] = "azureml-production"
+        found["workspaces"][0]["credentials"].append({"name": "azure-devops", "connection": "azureml-production", "why": "Azure DevOps"})
+
+    def job(connection: str) -> None:
+        build = audited.admin.azure_devops("builds", **where, pipeline="audit")
+        started = audited.admin.azure_devops("jobs", **where, build_id=build["id"], name="audit.audit", references=[connection])
+        for name, value in {
+            "TF_BUILD": "True", "AML_SERVICE_CONNECTION_ID": made[connection][0], "SYSTEM_ACCESSTOKEN": started["access_token"],
+            "SYSTEM_OIDCREQUESTURI": started["oidc_request_uri"], "SYSTEM_COLLECTIONURI": "https://dev.azure.com/contoso/",
+            "SYSTEM_TEAMPROJECT": where["project"], "BUILD_BUILDID": str(build["id"]),
+        }.items():  # fmt: skip
+            monkeypatch.setenv(name, value)
+
+    def unreadable() -> None:
+        audited.emulator.fault(host="dev.azure.com", path="*/serviceendpoint/*", status=401, times=0)
+
+    for name in ("ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "GITHUB_ACTIONS"):
+        monkeypatch.delenv(name, raising=False)
+    audited.plan(plan)
+    for connection in ("mine", "azureml-production"):
+        job(connection)
+        assert audited.run()[0]
+        assert [one["id"] for one in audited.predicate["findings"] if not one["passed"]] == [made["mine"][1]], connection
+        unreadable()
+        assert audited.run()[0]
+        unknown = {one["id"] for one in audited.predicate["findings"] if not one["passed"]}
+        assert unknown == {made["mine"][1], made["azureml-production"][1]}, "nobody can tell which is the planned one"
+        audited.emulator.ask("DELETE", "/faults")
+    audited.undo.pop()()  # mine
+    assert audited.run()[0] == ""
+
+
 HOSTILE = "](https://evil.example)<img src=x onerror=alert(1)> | `a` **b**\n::error::forged\r##vso[task.complete result=Succeeded]"
 
 
