@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 TOOLS = ROOT / ".cache" / "tools"
+RECORDING = ("Compile dossier", "Record evidence", "Share evidence")
 Watch = Callable[[_act.Event], None]
 
 
@@ -187,15 +188,17 @@ jobs:
 
     @staticmethod
     def said(run: _act.Run) -> set[str]:
-        """Which of created, updated and unchanged the verbs said."""
-        said = " ".join(line for job in run.jobs.values() for step in job.steps if step.name != "Set up" for line in step.lines)
+        """Which of created, updated and unchanged the verbs said; what they found out is new each time, and kept as such."""
+        steps = [step for job in run.jobs.values() for step in job.steps if step.name not in ("Set up", *RECORDING)]
+        said = " ".join(line for step in steps for line in step.lines)
         return {word for word in ("created", "updated", "unchanged") if word in said}
 
     @staticmethod
     def evidence(run: _act.Run) -> dict[str, dict[str, Any]]:
         """The statements that a run kept, by artifact and file."""
         paths = sorted(run.artifacts.glob("evidence-*/*.json"))
-        return {f"{path.parent.name}/{path.name}": json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        found = {f"{path.parent.name}/{path.name}": json.loads(path.read_text(encoding="utf-8")) for path in paths}
+        return {name: made for name, made in found.items() if "_type" in made}
 
 
 @dataclass

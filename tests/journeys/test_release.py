@@ -44,11 +44,26 @@ def test_the_same_bundle_is_in_production_as_was_tried_in_dev(world: World, rele
 def test_every_verb_that_found_something_out_left_evidence_about_it(world: World, released: _act.Run) -> None:
     found = world.evidence(released)
     verbs = {made["predicate"]["verb"] for made in found.values()}
-    assert verbs >= {"check_gate", "register_model", "seal_bundle", "share_model", "verify_bundle", "smoke_test", "shift_traffic"}
+    assert verbs >= {"check_gate", "register_model", "seal_bundle", "verify_bundle", "smoke_test", "shift_traffic"}
+    assert verbs >= {"check_gates", "share_model", "compile_dossier", "verify_approval"}
     assert {made["predicate"]["verdict"] for made in found.values()} == {"passed"}
     bundle = released.outputs["bundle_id"].removeprefix("sha256:")
     about = {made["subject"][0]["digest"]["sha256"] for name, made in found.items() if not name.startswith("evidence-train")}
     assert about == {bundle}
+
+
+def test_every_statement_is_signed_and_the_dossier_knows_all_that_was_proven(released: _act.Run) -> None:
+    kept = {path.name for path in released.artifacts.glob("evidence-*/*.json") if "_type" in json.loads(path.read_text(encoding="utf-8"))}
+    assert {path.name for path in released.artifacts.glob("evidence-*/*.dsse.json")} == {name[:-5] + ".dsse.json" for name in kept}
+    (path,) = released.artifacts.glob("evidence-share-*/dossier/dossier.json")
+    dossier = json.loads(path.read_text(encoding="utf-8"))
+    assert {one["state"] for one in dossier["proof"]} == {"passed"}
+    assert {one["signature"] for one in dossier["proof"]} == {"signed", "of this job"}
+    assert dossier["control"]["gates"]
+    approved = next(iter(released.artifacts.glob("evidence-production-*/verify_approval-prod.json")))
+    facts = json.loads(approved.read_text(encoding="utf-8"))["predicate"]["facts"]
+    assert facts["dossier"] == released.outputs["dossier_id"]
+    assert len(facts["approvers"]) == 1
 
 
 def test_the_second_run_changes_nothing(world: World, released: _act.Run) -> None:
