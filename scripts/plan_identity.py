@@ -121,6 +121,7 @@ def write(project: Path, path: str, plan: dict[str, Any], directories: Mapping[s
     spec.trusted(project, path, "identity")
     ci.say(access.text(plan))
     left = [one for found in state(plan, directories).values() for one in found]
+    _unchecked(plan)
     for one in left:
         ci.say(f"to {'remove' if one.kind.startswith('extra') else 'do'}: {one.workspace or 'all workspaces'}: {one.says}")
     ci.say("Review it, commit it, then run plan_identity --apply." if left else "Nothing is to be done.")
@@ -157,13 +158,7 @@ def state(plan: dict[str, Any], directories: Mapping[str, Directory]) -> dict[st
 def _subject(plan: dict[str, Any]) -> list[Difference]:
     """Whether GitHub makes the repository's subjects as planned, where there is a token to ask with."""
     repository = plan["trust"]["repository"]
-    if not repository:
-        return []
-    if not any(os.environ.get(name) for name in github.TOKENS):
-        if plan["trust"]["binding"] == "subject":
-            ci.warning(
-                f"not supplied, for want of a GitHub token: what {repository}'s subjects are made of. {access.subject_command(plan)}"
-            )
+    if not repository or not any(os.environ.get(name) for name in github.TOKENS):
         return []
     found = github.connect(repository).get(_CUSTOMIZATION)
     if found is None:
@@ -171,16 +166,29 @@ def _subject(plan: dict[str, Any]) -> list[Difference]:
     return [one for one in [access.of_subject(plan, found)] if one]
 
 
+def _unchecked(plan: dict[str, Any]) -> str:
+    """What `state` could not look at, with a warning if the plan relies on it; '' if it looked at everything."""
+    repository = plan["trust"]["repository"]
+    if not repository or any(os.environ.get(name) for name in github.TOKENS):
+        return ""
+    what = f"what {repository}'s subjects are made of"
+    if plan["trust"]["binding"] == "subject":
+        ci.warning(f"not supplied, for want of a GitHub token: {what}. {access.subject_command(plan)}")
+    return f"{what} (it needs a GitHub token, {' or '.join(github.TOKENS)})"
+
+
 def check(plan: dict[str, Any], directories: Mapping[str, Directory]) -> int:
     """Print each difference with its fix; 1 if there are any."""
     left = [one for found in state(plan, directories).values() for one in found]
+    unchecked = _unchecked(plan)
     for one in left:
         beside = " is not in the plan" if one.kind.startswith("extra") else ""
         ci.error(f"{one.workspace or 'all workspaces'}: {one.says}{beside}. Fix: {one.fix}")
+    beside = f"; not looked at: {unchecked}" if unchecked else ""
     if left:
-        ci.say(f"{len(left)} not as planned")
+        ci.say(f"{len(left)} not as planned{beside}")
         return 1
-    ci.say(f"as planned: {', '.join(entry['workspace'] for entry in plan['workspaces'])}")
+    ci.say(f"as planned: {', '.join(entry['workspace'] for entry in plan['workspaces'])}{beside}")
     return 0
 
 

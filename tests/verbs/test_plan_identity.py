@@ -271,7 +271,15 @@ def test_a_customised_subject_is_set_on_the_repository_and_taken_back(team: Team
     assert (code, err) == (0, "")
     assert f"updated    subjects of contoso/{team.name}: of repo, context, job_workflow_ref" in out
     assert out.index("created    credential") < out.index("updated    subjects"), "nobody is locked out in between"
-    assert "unchanged\n" in team.run(apply=True)[1]
+    assert "unchanged\nas planned: dev, prod\n" in team.run(apply=True)[1]
+
+    # Nothing is called planned that nobody has looked at.
+    monkeypatch.delenv("AML_GITHUB_TOKEN")
+    for flags in ({"check": True}, {"apply": True}):
+        code, out, err = team.run(**flags)
+        assert (code, err.count("not supplied, for want of a GitHub token")) == (0, 1)
+        assert f"as planned: dev, prod; not looked at: what contoso/{team.name}'s subjects are made of (it needs a GitHub token" in out
+    monkeypatch.setenv("AML_GITHUB_TOKEN", token)
 
     assert team.run(**team.github, binding="flexible")[0] == 0
     code, _, err = team.run(check=True)
