@@ -157,6 +157,7 @@ def _rewrite(job: dict[str, Any], id: str, ref: str, inherited: Any) -> None:
     asked = {"JOB_NAME": str(job.get("name", id)), "JOB_PERMISSIONS": json.dumps(granted), "JOB_ENVIRONMENT": environment}
     first = {"name": "Set up job", "id": SET_UP, "shell": "bash", "env": asked, "run": 'exec python -I -S "$ACT_SET_UP"'}
     job["steps"] = [first, *(_begun(_with_outputs(step)) for step in job["steps"])]
+    job |= {"outputs": _with_outputs(job["outputs"])} if "outputs" in job else {}
     if granted.get("id-token") == "write":
         claims = {"api-version": "2.0", "repository": REPOSITORY, "job_workflow_ref": ref}
         told = "&".join(f"{name}=${{{{ github.{name} }}}}" for name in ("ref", "event_name", "sha", "run_id", "run_attempt", "actor"))
@@ -166,7 +167,7 @@ def _rewrite(job: dict[str, Any], id: str, ref: str, inherited: Any) -> None:
 
 
 def _with_outputs(node: Any) -> Any:
-    """A step with what act does not know in place: the job's token and its id."""
+    """A step, or a job's outputs, with what act does not know in place: the job's token and its id."""
     if isinstance(node, dict):
         return {name: _with_outputs(value) for name, value in node.items()}
     if not isinstance(node, str):
