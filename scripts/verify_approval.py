@@ -40,7 +40,7 @@ from aml import (
     workspace,
 )
 from aml.approval import VERB, Approval, Author, Barred, System
-from aml.azure import Client
+from aml.azure import Client, Counted
 from aml.command import Refusal
 from aml.gates import Finding, Gate
 from aml.ledger import Entry
@@ -287,7 +287,9 @@ def approvers(
     return good
 
 
-def keep(folder: Path, at: Workspace, model: str, bundle_id: str, started: str, seconds: float, found: Findings, facts: Any) -> None:
+def keep(
+    folder: Path, at: Workspace, model: str, bundle_id: str, started: str, figures: Mapping[str, float], found: Findings, facts: Any
+) -> None:
     """Leave evidence about the bundle."""
     made = evidence.statement(
         evidence.about_bundle(model, bundle_id),
@@ -295,7 +297,7 @@ def keep(folder: Path, at: Workspace, model: str, bundle_id: str, started: str, 
         "passed" if all(one.passed for one in found.made) else "failed",
         workspace=at.name,
         started=started,
-        figures={"seconds": round(seconds, 3)},
+        figures=figures,
         findings=[{key: value for key, value in asdict(one).items() if key != "waivable"} for one in found.made],
         facts=facts,
     )
@@ -323,7 +325,8 @@ def main(argv: list[str] | None = None) -> int:
     for one in found.made:
         ci.say(f"{'passed' if one.passed else 'FAILED'}  {one.name}: {one.says}")
     model = spec.release(given.project)["model"]["name"]
-    keep(given.evidence, at, model, given.bundle_id, started, time.monotonic() - began, found, facts)
+    figures = {"seconds": round(time.monotonic() - began, 3), "calls": Counted.made}
+    keep(given.evidence, at, model, given.bundle_id, started, figures, found, facts)
     if failed := [one for one in found.made if not one.passed]:
         why = "; ".join(f"{one.name}: {one.says}" for one in failed)
         fixes = "; ".join(dict.fromkeys(one.fix for one in failed if one.fix))

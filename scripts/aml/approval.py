@@ -236,7 +236,7 @@ def approved(
     count leaves no way around. What was given before the dossier, by a machine, or by somebody who took part counts for nothing.
     """
     entries = [*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", [])]
-    notes, strangers, unknown, good = [], [], [], []
+    notes, strangers, doubted, unknown, good = [], [], [], [], []
     for approval, standing in given:
         who = plain.text(approval.who, 80)
         if approval.skipped:
@@ -248,6 +248,7 @@ def approved(
             notes.append(f"{who} is no person")
         elif standing.unknown:
             unknown.append(standing)
+            doubted.append(who)
             notes.append(f"{who}: {standing.unknown}")
         elif not standing.entries:
             strangers.append(who)
@@ -267,6 +268,8 @@ def approved(
         says = "the job runs, and nobody is recorded who approved it: an administrator started it past the gate"
     elif strangers:
         says = f"{', '.join(dict.fromkeys(strangers))} let the job start, and no reviewer: an administrator started it past the gate"
+    elif doubted:
+        says = f"whether {', '.join(doubted)} is a reviewer, or an administrator who let the job start past the gate, can't be told"
     else:
         return [{"who": who, "for": entry} for who, entry in matched], [*findings, Finding("bypass", True, "none was found")]
     fix = "find out who did that, in the audit log; begin a new run, and let a reviewer approve it"

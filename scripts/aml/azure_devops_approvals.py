@@ -71,13 +71,9 @@ class Run:
         return list(found.values())
 
     def account(self, name: str, known: Mapping[str, str]) -> str:
-        if name.casefold() in known:
-            return known[name.casefold()]
-        found = self._client.identities(name) if name.strip() else []
-        if len(found) != 1 or found[0].get("isContainer"):
-            return ""
-        account = ((found[0].get("properties") or {}).get("Account") or {}).get("$value")
-        return str(account or "")
+        found = [one for one in (self._client.identities(name) if name.strip() else []) if not one.get("isContainer")]
+        account = ((found[0].get("properties") or {}).get("Account") or {}).get("$value") if len(found) == 1 else ""
+        return str(account or known.get(name.casefold(), ""))
 
     def ref(self) -> str:
         return str(self._build.get("sourceBranch", ""))

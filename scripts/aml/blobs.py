@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from aml.azure import Client
+from aml.azure import Client, Counted
 from aml.command import Refusal
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from azure.storage.blob import ContainerClient
 
 READERS = 8  # blobs read at a time
-RETRIES = {"retry_total": 6, "initial_backoff": 1, "increment_base": 2}  # the library begins at 15 seconds
+# The library begins at 15 seconds.
+RETRIES: dict[str, Any] = {"retry_total": 6, "initial_backoff": 1, "increment_base": 2, "raw_request_hook": Counted.one_more}
 
 _DATASTORE = re.compile(r"^azureml://(?:.*?/)??datastores/(?P<datastore>[^/]+)/paths/(?P<path>.*)$", re.IGNORECASE)
 

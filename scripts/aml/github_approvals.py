@@ -85,19 +85,17 @@ class Run:
             key = person.email.casefold()
             login = str(account.get("login") or "")
             if key not in found or not found[key].account:
-                found[key] = Author(person.name, person.email, login or self.account(person.email, known) or person.login)
+                found[key] = Author(person.name, person.email, login or person.login or self.account(person.email, known))
             for other in commits.co_authors(str(one["commit"].get("message") or "")):
                 others.setdefault(other.email.casefold(), other)
         for key, other in others.items():
             if key not in found:
-                account = self.account(other.email, known) or other.login or self._elsewhere(other.email)
+                account = other.login or self._elsewhere(other.email) or self.account(other.email, known)
                 found[key] = Author(other.name, other.email, account)
         return list(found.values())
 
     def account(self, name: str, known: Mapping[str, str]) -> str:
-        if name.casefold() in known:
-            return known[name.casefold()]
-        return name if _LOGIN.fullmatch(name) else ""
+        return name if _LOGIN.fullmatch(name) else known.get(name.casefold(), "")
 
     def ref(self) -> str:
         return ci.revision()[1]

@@ -14,7 +14,7 @@ from azure.core.exceptions import AzureError
 from azure.core.pipeline.policies import HeadersPolicy, UserAgentPolicy
 from azure.core.rest import HttpRequest, HttpResponse
 
-from aml.azure import Transient, explain
+from aml.azure import Counted, Transient, explain
 from aml.command import Refusal
 
 
@@ -22,7 +22,7 @@ class Session:
     """Calls with the same headers. Raises Refusal where nothing answers; what an answer means is for the caller to say."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        policies = [UserAgentPolicy(sdk_moniker="azureml-catalog"), HeadersPolicy(dict(headers)), Transient(patient=False)]
+        policies = [UserAgentPolicy(sdk_moniker="azureml-catalog"), HeadersPolicy(dict(headers)), Transient(patient=False), Counted()]
         self._client: PipelineClient[HttpRequest, HttpResponse] = PipelineClient("https://", policies=policies)
 
     def send(

@@ -21,6 +21,8 @@ from aml import access, azure, command, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
+sys.path.append(str(Path(__file__).parent))  # for what tests share: approving
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SECRET = "only-for-the-emulator"
 IMAGE = "mcr.microsoft.com/azureml/openmpi4.1.0-ubuntu22.04:20240709.v1"
