@@ -130,7 +130,8 @@ class Client:
             url = self.host + path
         else:
             url = f"{self.root}/{quote(path, safe='/:@,;=+')}".rstrip("/")
-        params = dict(query or {})
+        # azure-core writes parameters into the address as they are.
+        params = {name: quote(value, safe="/:,'()") for name, value in (query or {}).items()}
         if self._api_version and "api-version=" not in url:
             params.setdefault("api-version", self._api_version)
         request = HttpRequest(method, url, params=params, json=body)

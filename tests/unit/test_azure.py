@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from azure.core.credentials import AccessToken
@@ -53,6 +54,16 @@ def test_reads(client: Client, played: Any) -> None:
     method, path, headers, _ = played.asked[0]
     assert (method, path) == ("GET", f"/base/jobs/a%20b%27%24%28x%29%3F%23%C3%A9?kind=y&api-version={azure.API_VERSION}")
     assert headers["Authorization"] == "Bearer token"
+
+
+def test_a_value_of_the_query_stays_one_value(client: Client, played: Any) -> None:
+    """A name in a filter of Microsoft Graph may be anything; what would end the value, or mean another, is written out."""
+    name = "R&D #1 + 50% é?=;x"
+    played.answer(200, {"value": []})
+    list(client.list("/applications", **{"$filter": f"displayName eq '{name}'"}))
+    asked = urlsplit(played.asked[0][1])
+    assert parse_qsl(asked.query) == [("$filter", f"displayName eq '{name}'"), ("api-version", azure.API_VERSION)]
+    assert not asked.fragment
 
 
 def test_paths_are_relative_to_the_root_the_host_or_nothing(client: Client, played: Any) -> None:
