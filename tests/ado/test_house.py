@@ -275,6 +275,15 @@ def test_a_hold_is_the_workspaces_own(caller: str, workspace: str, environment: 
     assert [step.input("azureSubscription") for step in job.all_steps() if step.task == "AzureCLI@2"] == [f"azureml-{environment}"]
 
 
+@pytest.mark.parametrize("caller", ["break-glass", "hold", "release-hold"])
+def test_a_reason_takes_no_variable_out_of_the_job(caller: str) -> None:
+    """A macro in the value of an environment variable is expanded, a secret's too; and a reason is kept where many read it."""
+    given = {"bundle_id": "sha256:1", "reason": "$(System.AccessToken)$$(AZURE_CLIENT_SECRET); it's `wrong`"}
+    steps = [step for _, job in jobs(expanded(f"/.ado/{caller}.yml", **given)) for step in job.all_steps()]
+    [reason] = [step.env["AML_REASON"] for step in steps if "AML_REASON" in step.env]
+    assert reason == "$ (System.AccessToken)$$ (AZURE_CLIENT_SECRET); it's `wrong`"
+
+
 @pytest.mark.parametrize("journey", STAGES)
 def test_variables_of_a_pipeline_do_not_decide_what_its_steps_run(journey: str) -> None:
     """Whoever extends or includes a journey has variables of their own; the nearest wins, whatever its capitals."""

@@ -177,7 +177,7 @@ def test_a_connection_is_chosen_before_the_run_by_a_parameter(path: Path) -> Non
 @each_template
 def test_a_macro_reads_what_the_job_itself_has(path: Path) -> None:
     ours = {"System.AccessToken", "AZURE_CLIENT_SECRET", "AML_EVIDENCE", "System.StageAttempt", "System.JobAttempt", "Agent.TempDirectory"}
-    for name in re.findall(r"\$\(([^)]*)\)", path.read_text(encoding="utf-8")):
+    for name in re.findall(r"\$\(([^)']*)\)", path.read_text(encoding="utf-8")):
         assert name in ours or re.fullmatch(r"\w+\.\w+", name), name
 
 

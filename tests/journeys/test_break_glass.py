@@ -57,7 +57,8 @@ def test_an_emergency_passes_a_freeze_and_nothing_else_does(world: World, releas
     review = run.outputs["review_url"]
     assert re.search(r"/(issues|_workitems/edit)/\d+$", review)
     declared = statement(world, run, "break_glass")["facts"]
-    assert (declared["reason"], declared["review"]) == (REASON, review)
+    # An agent would put a variable's value in the place of $(...), so the templates take such a place out.
+    assert (declared["reason"].replace("$ (", "$("), declared["review"]) == (REASON, review)
     assert INITIATOR in declared["who"]
     [dossier] = waited
     assert "**BREAK-GLASS**: " in dossier
