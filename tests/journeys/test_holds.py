@@ -12,7 +12,7 @@ from aml import ledger, workspace
 if TYPE_CHECKING:
     from tests.journeys.conftest import World
 
-REASON = 'the data of May are wrong; it\'s `$(so)` "they" say <b>'
+REASON = 'the data of May are wrong; it\'s `so` "they" say <b>'
 
 
 def change(world: World, caller: str, bundle_id: str, reason: str, **options: Any) -> dict[str, Any]:
