@@ -305,6 +305,8 @@ def compile(
     for one in document["missing"]:
         ci.say(f"not supplied  {one['what']}: {one['why']}")
     facts = {"dossier": dossier_id, "risk": document["risk"]["class"], "to": to, "environment": environment, "approvals": read.approvals}
+    if glass := document["control"]["break_glass"]:
+        facts["break_glass"] = glass["review"]
     figures = {"missing": len(document["missing"]), "reasons": len(document["risk"]["reasons"])}
     subject = evidence.about_bundle(document["bundle"]["model"], bundle_id)
     evidence.write(

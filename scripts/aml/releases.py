@@ -70,7 +70,23 @@ def _release(known: Sequence[Recorded], rollout: Recorded, stage: str) -> dict[s
         "deployment": facts.get("deployment"),
         **rollout.shown(),
     }
-    return {**made, "chain": [] if made["what"] == "rollback" else _chain(known, rollout, stage)}
+    glass = _broken(known, rollout)
+    return {
+        **made,
+        **({"break_glass": glass} if glass else {}),
+        "chain": [] if made["what"] == "rollback" else _chain(known, rollout, stage),
+    }
+
+
+def _broken(known: Sequence[Recorded], rollout: Recorded) -> dict[str, str]:
+    """By whom, why, and until when it is to be reviewed that the glass was broken in the run of a rollout; {} if it was not."""
+    run = rollout.said["links"].get("run")
+    for one in known:
+        if (one.workspace, one.about, one.said["verb"]) == (rollout.workspace, rollout.about, "verify_approval"):
+            facts = one.said["facts"].get("break_glass")
+            if run and one.said["links"].get("run") == run and isinstance(facts, Mapping):
+                return {name: str(facts.get(name, "")) for name in ("who", "reason", "review", "review_until")}
+    return {}
 
 
 def _chain(known: Sequence[Recorded], rollout: Recorded, stage: str) -> list[dict[str, Any]]:
@@ -155,6 +171,9 @@ def page(document: Mapping[str, Any]) -> str:
         title = f"{release['what']} of {safe(release['model'])} at {safe(release['finished'])}: {safe(release['verdict'])}"
         lines += ["", f"## {title}", "", f"Bundle {safe(release['bundle'])}, endpoint {safe(release['endpoint'])}, deployment "
                   f"{safe(release['deployment'] or 'as before')}, entry {release['entry']}."]  # fmt: skip
+        if glass := release.get("break_glass"):
+            said = f"{safe(glass['who'])} declared an emergency. The reason: {safe(glass['reason'], 1000)}"
+            lines += ["", f"**BREAK-GLASS**: {said} Its review, {safe(glass['review'])}, was due {safe(glass['review_until'])}."]
         if release["chain"]:
             lines += ["", "| link | verdict | workspace | finished | entry |", "| --- | --- | --- | --- | --- |"]
         for link in release["chain"]:

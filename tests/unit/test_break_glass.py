@@ -6,6 +6,7 @@ import base64
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dossiers
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from aml import break_glass, dossier, dossier_page, dossier_text, evidence, gates, proof, signing, spec
+from aml import break_glass, dossier, dossier_page, dossier_text, evidence, gates, proof, releases, signing, spec
 from aml.gates import Finding
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
@@ -272,3 +273,30 @@ def test_what_is_not_signed_or_not_allowed_breaks_no_glass_in_the_dossier_either
     assert "break-glass" not in [one["rule"] for one in found["risk"]["reasons"]]
     assert "BREAK-GLASS" not in dossier_text.markdown(found, "x") + dossier_text.short(found, "x")
     assert "Break-glass</h2>" not in dossier_page.page(found, "x")
+
+
+def recorded(number: int, verb: str, run: str = RUN, **more: Any) -> releases.Recorded:
+    """An entry of production's ledger, as far as an export looks at it."""
+    made = statement(run=run, verb=verb, workspace="prod", finished=f"2026-11-23T11:00:{number:02}Z")
+    made["predicate"]["facts"] = more
+    entry: Any = SimpleNamespace(statement=made, sequence=number, document={"envelope": {"payload": "e30="}})
+    return releases.Recorded("prod", entry)
+
+
+def test_an_export_marks_the_release_of_a_broken_glass_and_no_other() -> None:
+    other = "https://github.com/contoso/delay/actions/runs/8"
+    known = [
+        recorded(1, "verify_approval", dossier="x"),
+        recorded(2, "shift_traffic", deployment="one"),
+        recorded(3, "verify_approval", other, break_glass={**FACTS, "reason": "<b>late</b> | x"}),
+        recorded(4, "shift_traffic", other, deployment="two"),
+        recorded(5, "roll_back", "https://github.com/contoso/delay/actions/runs/9"),
+    ]
+    found = releases.releases(known, "prod", "dev", "", "2027")
+    assert ["break_glass" in one for one in found] == [False, True, False]
+    assert found[1]["break_glass"]["review"] == FACTS["review"]
+    page = releases.page({"workspace": "prod", "since": "", "until": "", "problems": [], "ledgers": {}, "releases": found})
+    [line] = [line for line in page.splitlines() if line.startswith("**BREAK-GLASS**: dana declared an emergency.")]
+    assert "due 2026-11-24T11&#58;00&#58;00Z" in line
+    assert "late" in line
+    assert "<b>" not in page
