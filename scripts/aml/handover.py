@@ -52,7 +52,7 @@ def chosen(statements: Iterable[tuple[Mapping[str, Any], Envelope]]) -> list[Env
         key = (said["verb"], said["workspace"], str(statement["subject"][0]["digest"]["sha256"]))
         if said["verdict"] == "passed":
             kept.setdefault((*key, "first"), (said["finished"], envelope))
-        kept[(*key, "last")] = (said["finished"], envelope)
+        kept |= {(*key, "last"): (said["finished"], envelope)}
     made: list[Envelope] = []
     for _, envelope in sorted(kept.values(), key=lambda one: one[0]):
         if envelope not in made:
