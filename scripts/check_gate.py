@@ -1,7 +1,8 @@
 """Check the figures that a job logged against the thresholds of the project, and against the model version now in production.
 
 The figures come from the job's run and its child runs in MLflow; the version in production from the registry, where production
-records it and where its bundle keeps its figures. Ends 1 when any rule says no.
+records it and where its bundle keeps its figures. Ends 1 when any rule says no. Counts that the job logged as
+`confusion/<true>/<said>` or `residuals/<from>/<to>` are kept for the dossier, which draws them.
 """
 
 from __future__ import annotations
@@ -62,7 +63,11 @@ def check(project: Path, name: str, job_name: str, folder: Path) -> gate.Verdict
             figures=figures,
             findings=[asdict(finding) for finding in verdict.findings],
             links={"job": f"https://ml.azure.com/runs/{job_name}?wsid={at.arm_id}&tid={at.tenant_id}"},
-            facts={"model": model, "champion": None if champion is None else {**asdict(champion), "figures": dict(champion.figures)}},
+            facts={
+                "model": model,
+                "champion": None if champion is None else {**asdict(champion), "figures": dict(champion.figures)},
+                **{name: drawn for name in ("confusion", "residuals") if (drawn := getattr(metrics, name)(found))},
+            },
         ),
     )
     return verdict

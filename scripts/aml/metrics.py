@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +32,37 @@ def of_job(client: Client, mlflow: Client, job: str) -> list[Figure]:
             figures += [figure for each in level for figure in _figures(each)]
             level = [child for children in pool.map(lambda each: _children(client, mlflow, each), level) for child in children]
     return figures
+
+
+def confusion(figures: Iterable[Figure]) -> dict[str, Any] | None:
+    """What metrics named `confusion/<what was true>/<what was said>` add up to: labels, and counts with a row for each truth.
+
+    None unless there is one whole number for each pair of labels.
+    """
+    found = {tuple(one.metric.split("/")[1:]): one.value for one in figures if re.fullmatch(r"confusion/[^/]+/[^/]+", one.metric)}
+    labels = sorted({label for pair in found for label in pair})
+    if not labels or set(found) != set(itertools.product(labels, labels)) or not all(map(_whole, found.values())):
+        return None
+    return {"labels": labels, "counts": [[int(found[true, said]) for said in labels] for true in labels]}
+
+
+def residuals(figures: Iterable[Figure]) -> dict[str, Any] | None:
+    """What metrics named `residuals/<from>/<to>` add up to: the edges of a histogram, and how many were between two of them.
+
+    None unless the intervals follow one another.
+    """
+    named = [(re.fullmatch(r"residuals/([-+.\deE]+)/([-+.\deE]+)", one.metric), one.value) for one in figures]
+    try:
+        found = sorted((float(name[1]), float(name[2]), value) for name, value in named if name)
+    except ValueError:
+        return None
+    if not found or any(one[1] != after[0] for one, after in itertools.pairwise(found)) or not all(_whole(value) for *_, value in found):
+        return None
+    return {"edges": [found[0][0], *(one[1] for one in found)], "counts": [int(value) for *_, value in found]}
+
+
+def _whole(value: float) -> bool:
+    return value >= 0 and math.isfinite(value) and value == int(value)
 
 
 def _figures(run: dict[str, Any]) -> Iterator[Figure]:

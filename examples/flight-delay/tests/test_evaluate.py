@@ -31,6 +31,13 @@ def test_a_forecast_that_is_too_high_is_off_by_that_much() -> None:
     assert evaluate.measure(LATE, np.full(1000, 0.55))["calibration_error"] == pytest.approx(0.3, abs=0.01)
 
 
+def test_every_flight_is_counted_once_by_what_came_true_and_what_was_said() -> None:
+    found = evaluate.confusion(LATE, np.where(np.arange(1000) % 4 == 3, 0.9, 0.1))
+    assert found == {
+        "confusion/on time/on time": 750, "confusion/on time/late": 0, "confusion/late/on time": 0, "confusion/late/late": 250,
+    }  # fmt: skip
+
+
 def test_the_groups_are_of_equal_size_and_rise() -> None:
     groups = evaluate.calibration(LATE, np.linspace(0.01, 0.99, 1000))
     assert groups["flights"].tolist() == [100] * 10

@@ -48,6 +48,17 @@ def measure(late: np.ndarray, probability: np.ndarray) -> dict[str, float]:
     }
 
 
+def confusion(late: np.ndarray, probability: np.ndarray) -> dict[str, float]:
+    """Flights by what came true and what was said, where *late* is said of every flight that is likelier late than the average one."""
+    said = probability > late.mean()
+    names = {False: "on time", True: "late"}
+    return {
+        f"confusion/{true_name}/{said_name}": float(((late == true) & (said == told)).sum())
+        for true, true_name in names.items()
+        for told, said_name in names.items()
+    }
+
+
 def slices(flights: pd.DataFrame, late: np.ndarray, probability: np.ndarray) -> list[dict[str, object]]:
     """Forecast and truth by origin, carrier and hour of departure: whom does the model serve badly? ROC AUC where both outcomes occur."""
     table = flights.assign(late=late, probability=probability, hour=flights["sched_dep_time"] // 100)
@@ -87,14 +98,14 @@ def main() -> None:
     flights, late = table.drop(columns=LABEL), table[LABEL].to_numpy()
     with mlflow.start_run():
         probability = mlflow.sklearn.load_model(str(arguments.model)).predict_proba(flights)[:, 1]
-        metrics = measure(late, probability)
+        metrics = measure(late, probability) | confusion(late, probability)
         mlflow.log_metrics(metrics)
         arguments.report.mkdir(parents=True, exist_ok=True)
         (arguments.report / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
         (arguments.report / "slices.json").write_text(json.dumps(slices(flights, late, probability), indent=2) + "\n")
         draw(late, probability, arguments.report / "curves.png")
         mlflow.log_artifacts(str(arguments.report), "report")
-    print("\n".join(f"{name:18} {value:.4f}" for name, value in metrics.items()))
+    print("\n".join(f"{name:26} {value:.4f}" for name, value in metrics.items()))
 
 
 if __name__ == "__main__":
