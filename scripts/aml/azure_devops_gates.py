@@ -1,7 +1,8 @@
 """Environments on Azure DevOps: how one is protected, what Azure DevOps can't keep, and how to set one up.
 
 Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/check-configurations, .../environments, .../securityroles; what
-`settings` hold: microsoft/terraform-provider-azuredevops, package approvalsandchecks. "Define approvals and checks"
+`settings` hold: microsoft/terraform-provider-azuredevops, package approvalsandchecks; which pipelines may use a resource:
+.../approvalsandchecks/pipeline-permissions. "Define approvals and checks"
 (learn.microsoft.com/azure/devops/pipelines/process/approvals): a minimum of 0 means every approver, of a group one person approves, and
 an administrator of the resource can bypass a check that runs (release notes of sprint 230).
 """
@@ -18,12 +19,17 @@ from aml.spec import quoted
 
 APPROVAL = "8c6f20a7-a545-4486-9777-f762fafe0d4d"
 TASK = "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7"
+TEMPLATE = "4020e66e-b0f3-47e1-bc88-48f3cc59b5f3"
 BRANCH_CONTROL = {"id": "86b05a0c-73e6-4f7d-b3cf-e38f3b39a75b", "name": "evaluatebranchProtection", "version": "0.0.1"}
 LIMIT_MINUTES = 43_200  # that an approval waits: 30 days, the longest there is
 _CHECKS, _ENVIRONMENTS = "pipelines/checks/configurations", "distributedtask/environments"
+_PERMISSIONS = "pipelines/pipelinepermissions/endpoint"
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
+_TEMPLATE = ("repositoryType", "repositoryName", "repositoryRef", "templatePath")
+_AGAIN = "have a platform team run apply_gates"
 
 Document = dict[str, Any]
+Template = tuple[str, ...]  # its repository's type and name, the ref, and the path
 
 
 def connect(place: str) -> AzureDevOps:
@@ -59,7 +65,7 @@ class AzureDevOps:
         )
 
     def limits(self, gate: Gate) -> list[Finding]:
-        """A wait, which Azure DevOps has not; more approvals than entries that give one each; and the service connection's branches."""
+        """A wait, which Azure DevOps has not; more approvals than entries that give one each; and what guards the service connection."""
         found, wanted = [], gate["reviewers"]
         if gate["wait_minutes"]:
             fix = "write wait_minutes: 0; an approver can defer an approval instead"
@@ -69,14 +75,15 @@ class AzureDevOps:
             says = f"{wanted['count']} approvals are asked for, and of {entries} people and teams each gives one"
             found.append(Finding("number of approvals", False, says, "name more people or teams, or lower the count"))
         if name := gate.get("service_connection"):
-            found.append(self._connected(gate, name))
+            found += self._connected(gate, name)
         else:
             says = "gates.yml names none, and who may use production's connection needs no environment and its approval"
             found.append(Finding("service connection", False, says, "write service_connection: the one that production is signed in to by"))
         return found
 
     def changes(self, gate: Gate) -> list[Change]:
-        """The environment, its approval, branch control there and on the service connection; last, who administers it no longer."""
+        """The environment, its approval, branch control there and on the service connection, and what else guards that; last, who
+        administers the environment no longer."""
         name, there = gate["environment"], self._environment(gate)
         checks = self._checks("environment", str(there["id"])) if there else []
         made = []
@@ -93,7 +100,8 @@ class AzureDevOps:
             id = self._connection(connection)
             if id is None:
                 raise Refusal(f"There is no service connection {quoted(connection)}", "", "make it, or correct gates.yml")
-            made += self._branches(gate, "endpoint", id, self._checks("endpoint", id))
+            beside = self._checks("endpoint", id)
+            made += [*self._branches(gate, "endpoint", id, beside), *self._templates(gate, id, beside), *self._closing(gate, id)]
         if not gate["admin_bypass"] and (there is None or self._others(gate, there, inherited=False)):
             made.append(Change(f"leave the administration of {name} to {', '.join(gate['administrators'])}", lambda: self._demote(gate)))
         return made
@@ -151,13 +159,31 @@ class AzureDevOps:
             and (inherited or one["access"] == "assigned")
         }
 
-    def _connected(self, gate: Gate, name: str) -> Finding:
+    def _connected(self, gate: Gate, name: str) -> list[Finding]:
+        """Its branches; the templates that a pipeline must extend, where the gate names some; and that not every pipeline may use it."""
         id, title = self._connection(name), f"service connection {name}"
         if id is None:
-            return Finding(title, False, "there is no such service connection, or it can't be seen", "make it, or correct gates.yml")
-        found, wanted = _control(gate, self._checks("endpoint", id)), _refs(gate)
-        says = f"expected {', '.join(wanted)}, found {'any branch' if found is None else ', '.join(found)}"
-        return Finding(title, found == wanted, says, "" if found == wanted else "have a platform team run apply_gates")
+            return [Finding(title, False, "there is no such service connection, or it can't be seen", "make it, or correct gates.yml")]
+        checks, branches = self._checks("endpoint", id), _refs(gate)
+        there = _control(gate, checks)
+        says = f"expected {', '.join(branches)}, found {'any branch' if there is None else ', '.join(there)}"
+        made = [_held(title, there == branches, says)]
+        if wanted := _required(gate):
+            found = _extended(wanted, checks)
+            says = f"expected {_these(wanted)}, found {'any' if found is None else _these(found)}"
+            made.append(_held(f"{title}: required template", found == wanted, says))
+        if (open_ := self._open(id)) is None:
+            fix = f"give the project's build service the role Reader on service connection {name}"
+            made.append(Finding(f"{title}: pipelines", False, "which pipelines may use it can't be read", fix))
+        else:
+            says = f"expected those that are let in one by one, found {'every pipeline of the project' if open_ else 'those'}"
+            made.append(_held(f"{title}: pipelines", not open_, says))
+        return made
+
+    def _open(self, id: str) -> bool | None:
+        """Whether every pipeline may use a service connection; None if that can't be read."""
+        found = self._client.get(f"{_PERMISSIONS}/{id}")
+        return bool((found.get("allPipelines") or {}).get("authorized")) if isinstance(found, dict) and "pipelines" in found else None
 
     # --- what to do ---
 
@@ -215,6 +241,24 @@ class AzureDevOps:
         where = f"environment {gate['environment']}" if kind == "environment" else f"service connection {gate['service_connection']}"
         return [Change(f"let only {', '.join(wanted)} use {where}", make)]
 
+    def _templates(self, gate: Gate, id: str, checks: list[Document]) -> list[Change]:
+        """The required template of a service connection: one of the gate's, and no other."""
+        wanted = _required(gate)
+        if not wanted or _extended(wanted, checks) == wanted:
+            return []
+        known = next((one for one in checks if _is_template(one)), None)
+        settings = {"extendsChecks": [dict(zip(_TEMPLATE, one, strict=True)) for one in wanted]}
+        says = f"let only pipelines that extend {_these(wanted)} use service connection {gate['service_connection']}"
+        return [Change(says, lambda: self._write(known, TEMPLATE, "ExtendsCheck", settings, "endpoint", id, LIMIT_MINUTES))]
+
+    def _closing(self, gate: Gate, id: str) -> list[Change]:
+        """Not every pipeline may use the service connection; those that are let in by name stay."""
+        if not self._open(id):
+            return []
+        body = {"resource": {"type": "endpoint", "id": id}, "allPipelines": {"authorized": False}, "pipelines": []}
+        says = f"let not every pipeline use service connection {gate['service_connection']}"
+        return [Change(says, lambda: self._client.patch(f"{_PERMISSIONS}/{id}", body))]
+
     def _write(self, known: Document | None, kind: str, name: str, settings: Document, resource: str, id: str, minutes: int) -> None:
         body = {
             "type": {"id": kind, "name": name}, "settings": settings, "resource": {"type": resource, "id": id}, "timeout": minutes,
@@ -241,6 +285,40 @@ def _is_approval(check: Document) -> bool:
 
 def _is_branch_control(check: Document) -> bool:
     return str((_settings(check).get("definitionRef") or {}).get("id", "")).lower() == BRANCH_CONTROL["id"]
+
+
+def _held(name: str, passed: bool, says: str) -> Finding:
+    return Finding(name, passed, says, "" if passed else _AGAIN)
+
+
+def _is_template(check: Document) -> bool:
+    return str(check["type"]["id"]).lower() == TEMPLATE
+
+
+def _required(gate: Gate) -> list[Template]:
+    """The templates of which a pipeline must extend one: each of the gate's at each of the catalog's tags."""
+    if not (asked := gate.get("required_templates")):
+        return []
+    where = (str(asked["repository_type"]), str(asked["repository"]))
+    return sorted((*where, _TAGS + tag, _path(path)) for path in asked["templates"] for tag in gate["catalog_tags"])
+
+
+def _extended(wanted: list[Template], checks: list[Document]) -> list[Template] | None:
+    """The templates that one check asks for: of several checks the one that is written, else the first. None: any template."""
+    found = []
+    for check in checks:
+        if _is_template(check) and not check.get("isDisabled"):
+            listed = [[str(one.get(key) or "") for key in _TEMPLATE] for one in _settings(check).get("extendsChecks") or []]
+            found.append(sorted((*rest, _path(path)) for *rest, path in listed))
+    return next((one for one in found if one == wanted), found[0]) if found else None
+
+
+def _path(text: str) -> str:
+    return text.lstrip("/")
+
+
+def _these(templates: list[Template]) -> str:
+    return ", ".join(f"{path} of {name} at {ref.removeprefix(_TAGS)}" for _, name, ref, path in templates) or "none"
 
 
 def is_group(approver: Document) -> bool:

@@ -142,6 +142,8 @@ def test_production_is_for_the_catalogs_own_templates_at_the_tag_of_the_callers(
             }
         )
     assert required["settings"] == {"extendsChecks": wanted}
+    (gate,) = yaml.safe_load((EXAMPLE / ".cloud" / "gates.yml").read_text(encoding="utf-8"))["gates"]
+    assert gate["required_templates"] == {"repository": catalog["name"], "templates": [one["templatePath"] for one in wanted]}
     assert required["resource"]["type"] == "endpoint"
     (branches,) = [one for one in followed.sent("checks/configurations") if one["settings"].get("displayName") == "Branch control"]
     assert branches["resource"] == required["resource"]

@@ -588,6 +588,73 @@ def test_the_service_connection_must_allow_the_same_branches(azure_devops: Azure
     assert azure_devops.failed() == {"service connection nobody": "there is no such service connection, or it can't be seen"}
 
 
+TEMPLATES = {"repository": "mlops/azureml-catalog", "templates": [".ado/stages/release.yml", "/.ado/stages/rollback.yml"]}
+CONNECTION = "service connection azureml-production"
+
+
+def test_the_service_connection_is_for_the_catalogs_templates_alone(azure_devops: AzureDevOps) -> None:
+    azure_devops.write(required_templates=TEMPLATES)
+    azure_devops.apply()
+    assert azure_devops.failed() == {}
+    assert azure_devops.apply() == ["unchanged  environment production"]
+    (id,) = [one["id"] for one in azure_devops.rest("GET", "serviceendpoint/endpoints")["value"]]
+
+    def required() -> Any:
+        (found,) = [one for one in azure_devops.checks("endpoint", id) if one["type"]["name"] == "ExtendsCheck"]
+        return found
+
+    def change(**fields: Any) -> None:
+        azure_devops.rest("PATCH", f"pipelines/checks/configurations/{required()['id']}", {**required(), **fields})
+
+    listed = required()["settings"]["extendsChecks"]
+    assert listed == [
+        {"repositoryType": "git", "repositoryName": "mlops/azureml-catalog", "repositoryRef": "refs/tags/v0", "templatePath": path}
+        for path in (".ado/stages/release.yml", ".ado/stages/rollback.yml")
+    ]
+    mine = {**listed[0], "repositoryName": "mlops/flight-delay"}
+    for attack, found in (
+        (lambda: change(settings={"extendsChecks": [*listed, mine]}), ".ado/stages/release.yml of mlops/flight-delay at v0"),
+        (lambda: change(settings={"extendsChecks": [{**one, "repositoryRef": "refs/heads/main"} for one in listed]}), "at refs/heads/main"),
+        (lambda: change(settings={"extendsChecks": [{**one, "templatePath": "mine.yml"} for one in listed]}), "mine.yml of mlops"),
+        (
+            lambda: change(settings={"extendsChecks": [{**one, "repositoryType": "github"} for one in listed]}),
+            "found .ado/stages/release.yml",
+        ),
+        (lambda: change(settings={"extendsChecks": []}), "found none"),
+        (lambda: change(isDisabled=True), "found any"),
+        (lambda: azure_devops.rest("DELETE", f"pipelines/checks/configurations/{required()['id']}"), "found any"),
+    ):
+        attack()
+        failed = azure_devops.failed()
+        assert list(failed) == [f"{CONNECTION}: required template"]
+        assert found in failed[f"{CONNECTION}: required template"]
+        assert "let only pipelines that extend .ado/stages/release.yml of mlops/azureml-catalog at v0" in azure_devops.plan()[1]
+        azure_devops.apply()
+        assert azure_devops.failed() == {}
+        assert required()["settings"]["extendsChecks"] == listed
+    azure_devops.write()
+    assert azure_devops.failed() == {}, "more than is written is no fault"
+
+
+def test_the_service_connection_is_open_to_no_pipeline_that_was_not_let_in(azure_devops: AzureDevOps) -> None:
+    azure_devops.write()
+    azure_devops.apply()
+    (id,) = [one["id"] for one in azure_devops.rest("GET", "serviceendpoint/endpoints")["value"]]
+    path = f"pipelines/pipelinepermissions/endpoint/{id}"
+    let_in = [{"id": 7, "authorized": True}]
+    azure_devops.rest("PATCH", path, {"allPipelines": {"authorized": True}, "pipelines": let_in}, **{"api-version": "7.1-preview.1"})
+    expected = "expected those that are let in one by one, found every pipeline of the project"
+    assert azure_devops.failed() == {f"{CONNECTION}: pipelines": expected}
+    assert "  let not every pipeline use service connection azureml-production" in azure_devops.plan()
+    azure_devops.apply()
+    assert azure_devops.failed() == {}
+    left = azure_devops.rest("GET", path, **{"api-version": "7.1-preview.1"})
+    assert ([one["id"] for one in left["pipelines"]], "allPipelines" in left) == ([7], False)
+
+    azure_devops.azure.fault(host="dev.azure.com", path="*/pipelinepermissions/*", status=404, times=0)
+    assert azure_devops.failed() == {f"{CONNECTION}: pipelines": "which pipelines may use it can't be read"}
+
+
 def test_branch_control_lets_the_catalog_in_and_the_project_s_tag_of_that_name_counts(azure_devops: AzureDevOps) -> None:
     azure_devops.write(tags=[])
     azure_devops.apply()

@@ -1,8 +1,8 @@
-"""Approvals and checks of a resource, as they are configured.
+"""Approvals and checks of a resource, as they are configured, and which pipelines may use it.
 
-Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/check-configurations, and for what is inside ``settings``
-microsoft/terraform-provider-azuredevops, package approvalsandchecks. A name in ``settings`` that the service does not know is dropped
-without a word (dsccommunity/AzureDevOpsDsc), and so is one in the setting ``azure_devops_ignores`` of this emulator.
+Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/check-configurations and .../pipeline-permissions, and for what
+is inside ``settings`` microsoft/terraform-provider-azuredevops, package approvalsandchecks. A name in ``settings`` that the service does
+not know is dropped without a word (dsccommunity/AzureDevOpsDsc), and so is one in the setting ``azure_devops_ignores`` of this emulator.
 """
 
 from __future__ import annotations
@@ -118,3 +118,33 @@ def remove(cloud: Cloud, project: Project, id: str) -> None:
 def shown(check: Document, expand: str) -> Document:
     """A check as the REST API writes it: its settings only where ``$expand=settings`` asks for them."""
     return check if "settings" in expand.lower().split(",") else {name: value for name, value in check.items() if name != "settings"}
+
+
+# --- which pipelines may use a resource ------------------------------------------------------------------------------------------
+
+
+def permissions(cloud: Cloud, project: Project, kind: str, id: str) -> Document:
+    """Who may use a resource, as the REST API writes it: ``allPipelines`` is there only if it is open to all. Raises 404."""
+    _resource(cloud, project, kind, id)
+    found = cloud.store.get(_permissions(project, kind, id)) or {"pipelines": []}
+    return {**found, "resource": {"type": kind, "id": id}}
+
+
+def permit(cloud: Cloud, project: Project, kind: str, id: str, body: Any, who: str) -> Document:
+    """Let pipelines use a resource, or no longer; those that the body does not name stay as they are. Raises 404."""
+    found = permissions(cloud, project, kind, id)
+    given = body if isinstance(body, dict) else {}
+    granted = {"authorized": True, "authorizedBy": models.identity(who), "authorizedOn": cloud.stamp()}
+    every = {"allPipelines": found["allPipelines"]} if "allPipelines" in found else {}
+    if given.get("allPipelines") is not None:
+        every = {"allPipelines": granted} if given["allPipelines"].get("authorized") else {}
+    rows = {one["id"]: one for one in found["pipelines"]}
+    for one in given.get("pipelines") or []:
+        rows.pop(one["id"], None)
+        rows |= {one["id"]: {"id": one["id"], **granted}} if one.get("authorized") else {}
+    cloud.store.put(_permissions(project, kind, id), "azure_devops_permission", {**every, "pipelines": list(rows.values())})
+    return permissions(cloud, project, kind, id)
+
+
+def _permissions(project: Project, kind: str, id: str) -> str:
+    return f"{project.path}/permissions/{kind}/{id}"

@@ -14,6 +14,7 @@ IDENTITIES = "vssps.dev.azure.com"
 _PROJECT = "/{organization}/{project}/_apis"
 _ENVIRONMENTS = f"{_PROJECT}/distributedtask/environments"
 _CHECKS = f"{_PROJECT}/pipelines/checks/configurations"
+_PERMISSIONS = f"{_PROJECT}/pipelines/pipelinepermissions/{{kind}}/{{resource}}"
 _ROLES = "/{organization}/_apis/securityroles/scopes/{scope}/roleassignments/resources/{resource}"
 
 
@@ -95,6 +96,16 @@ async def delete_check(call: Call) -> Any:
     return Reply(204)
 
 
+async def get_permissions(call: Call) -> Any:
+    _, project = enter(call)
+    return checks.permissions(call.cloud, project, call.params["kind"], call.params["resource"])
+
+
+async def change_permissions(call: Call) -> Any:
+    caller, project = enter(call, writes="Administer service connections")
+    return checks.permit(call.cloud, project, call.params["kind"], call.params["resource"], call.body, caller.name)
+
+
 ROUTES = [
     Route("GET", IDENTITIES, "/{organization}/_apis/identities", find_identities, auth="none", doc="Find a person or a group by name"),
     Route("GET", HOST, _ENVIRONMENTS, list_environments, auth="none", doc="List environments, also by name"),
@@ -109,4 +120,6 @@ ROUTES = [
     Route("GET", HOST, _CHECKS + "/{check}", get_check, auth="none", doc="Read an approval or a check"),
     Route("PATCH", HOST, _CHECKS + "/{check}", save_check, auth="none", doc="Change an approval or a check"),
     Route("DELETE", HOST, _CHECKS + "/{check}", delete_check, auth="none", doc="Delete an approval or a check"),
+    Route("GET", HOST, _PERMISSIONS, get_permissions, auth="none", doc="Which pipelines may use a resource"),
+    Route("PATCH", HOST, _PERMISSIONS, change_permissions, auth="none", doc="Let pipelines use a resource, or no longer"),
 ]
