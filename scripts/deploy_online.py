@@ -1,7 +1,8 @@
 """Deploy a bundle beside what is live, without traffic: the endpoint if it is missing, and a deployment named after its content.
 
-The same content has the same name, so a second run finds it. What is live keeps its traffic. A deployment that fails shows its logs,
-has them kept with the evidence, and is deleted, so that it holds no quota and the next run starts clean.
+The same content has the same name, so a second run finds it. What is live keeps its traffic. In production only what verify_approval has
+passed in the same job is deployed. A deployment that fails shows its logs, has them kept with the evidence, and is deleted, so that it
+holds no quota and the next run starts clean.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import HttpResponseError
 
-from aml import azure, bundle, ci, command, deployment, digest, endpoint, evidence, identity, registry, spec, workspace
+from aml import approval, azure, bundle, ci, command, deployment, digest, endpoint, evidence, identity, registry, spec, workspace
 from aml.azure import Client
 from aml.command import Refusal
 from aml.loading import sdk
@@ -153,6 +154,8 @@ def deploy(project: Path, name: str, bundle_id: str, source: str, folder: Path) 
         below = at.arm_id
     if lines := bundle.mismatches(document, project):
         raise Refusal("the checkout is not what was sealed", "; ".join(lines), "check out the commit of the bundle")
+    if at.stage == "prod":
+        approval.require(folder, at, bundle_id)
     location = client.get()["location"]
     names = {
         "endpoint": endpoint.name_of(at, settings["endpoint"]),

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from _provision import REGISTRY_GROUP, own_roles
-from aml import access, azure, command, identity, registry, workspace
+from aml import access, azure, command, evidence, identity, registry, workspace
 from emulator.client import Administrator
 from emulator.core import SUBSCRIPTION, TENANT
 
@@ -205,6 +205,12 @@ class Project:
             if text in line:
                 return seen
         raise AssertionError(f"it ended without {text!r}: {seen}")
+
+    def approved(self, bundle_id: str) -> None:
+        """Leave what verify_approval leaves in production's job."""
+        subject = evidence.about_bundle(self.name, bundle_id)
+        made = evidence.statement(subject, "verify_approval", "passed", workspace="prod", started=evidence.now())
+        evidence.write(self.folder.parent / "evidence", made)
 
     def evidence(self, verb: str, workspace: str = "dev") -> dict[str, Any]:
         """The predicate that a verb left."""

@@ -394,6 +394,7 @@ def test_a_hold_in_prod_stops_deployment_and_traffic(signed: Any) -> None:
     assert "is held in prod" in signed.run("verify_bundle", "prod", bundle_id=bundle_id).refusal
     assert not signed.run("release_hold", "prod", bundle_id=bundle_id, reason="fine").refusal
     assert not signed.run("verify_bundle", "prod", bundle_id=bundle_id).refusal
+    signed.approved(bundle_id)
     name = signed.run("deploy_online", "prod", bundle_id=bundle_id).output("deployment_name")
     assert not signed.run("hold_release", "prod", bundle_id=bundle_id, reason="late, but not too late").refusal
     assert "late, but not too late" in signed.run("shift_traffic", "prod", deployment_name=name).refusal
@@ -460,6 +461,7 @@ def released(project: Any, leave_out: str = "") -> str:
     assert not project.run("share_model", bundle_id=bundle_id).refusal
     record("dev")
     assert not project.run("verify_bundle", "prod", bundle_id=bundle_id).refusal
+    project.approved(bundle_id)
     name = project.run("deploy_online", "prod", bundle_id=bundle_id).output("deployment_name")
     for verb in ("smoke_test", "shift_traffic"):
         assert not project.run(verb, "prod", deployment_name=name).refusal
@@ -585,7 +587,7 @@ def test_the_model_is_signed_shared_with_its_signature_and_verified(signed: Any)
     for name in ("dev", "prod"):
         sign_with(signed, name, other)
     refused = signed.run("verify_bundle", "prod", bundle_id=bundle_id)
-    assert "has 1 mismatch" in refused.refusal
+    assert "has 3 mismatches" in refused.refusal
     assert "the model's signature does not count: it is signed by a key that is not trusted" in refused.err
     assert "the model's signature does not count" in signed.run("share_model", bundle_id=bundle_id).refusal
 

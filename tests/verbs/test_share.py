@@ -19,6 +19,10 @@ def test_a_bundle_reaches_prod_through_the_registry_and_back_comes_the_champion(
     assert again.output("registry_model") == shared.output("registry_model")
     assert "created" not in again.out
     assert not project.run("verify_bundle", "prod", bundle_id=good).refusal
+    refused = project.run("deploy_online", "prod", bundle_id=good).refusal
+    assert f"nothing says that bundle {good} was approved for prod" in refused
+    assert project.admin.find(f"{project.id('prod')}/onlineEndpoints/{project.name}-prod") is None, "not even an endpoint was made"
+    project.approved(good)
     first = project.run("deploy_online", "prod", bundle_id=good).output("deployment_name")
     deployment = project.arm("GET", f"onlineEndpoints/{project.name}-prod/deployments/{first}", stage="prod")["properties"]
     assert deployment["model"] == shared.output("registry_model")
@@ -39,6 +43,8 @@ def test_a_bundle_reaches_prod_through_the_registry_and_back_comes_the_champion(
     # The next release is the champion until it is rolled back.
     better = project.bundle(factor=3)
     assert not project.run("share_model", bundle_id=better).refusal
+    assert f"nothing says that bundle {better} was approved for prod" in project.run("deploy_online", "prod", bundle_id=better).refusal
+    project.approved(better)
     second = project.run("deploy_online", "prod", bundle_id=better).output("deployment_name")
     assert project.traffic("prod") == {first: 100}
     assert not project.run("shift_traffic", "prod", deployment_name=second).refusal

@@ -251,6 +251,7 @@ def test_a_restore_that_fails_too_is_told_with_the_reason_and_the_way_back(proje
 def test_production_traffic_does_not_move_where_the_champion_can_not_be_recorded(project: Any, azure: Any) -> None:
     first = project.bundle(factor=2)
     assert not project.run("share_model", bundle_id=first).refusal
+    project.approved(first)
     deployment = project.run("deploy_online", "prod", bundle_id=first).output("deployment_name")
     azure.fault(path=f"*/registries/mlr-verbs/models/{project.name}", method="PUT", status=403, code="AuthorizationFailed", times=0)
     assert "403" in project.run("shift_traffic", "prod", deployment_name=deployment).refusal
