@@ -158,7 +158,7 @@ def state(plan: dict[str, Any], directories: Mapping[str, Directory]) -> dict[st
 def _subject(plan: dict[str, Any]) -> list[Difference]:
     """Whether GitHub makes the repository's subjects as planned, where there is a token to ask with."""
     repository = plan["trust"]["repository"]
-    if not repository or not any(os.environ.get(name) for name in github.TOKENS):
+    if not repository or not ci.github()[2]:
         return []
     found = github.connect(repository).get(_CUSTOMIZATION)
     if found is None:
@@ -169,12 +169,12 @@ def _subject(plan: dict[str, Any]) -> list[Difference]:
 def _unchecked(plan: dict[str, Any]) -> str:
     """What `state` could not look at, with a warning if the plan relies on it; '' if it looked at everything."""
     repository = plan["trust"]["repository"]
-    if not repository or any(os.environ.get(name) for name in github.TOKENS):
+    if not repository or ci.github()[2]:
         return ""
     what = f"what {repository}'s subjects are made of"
     if plan["trust"]["binding"] == "subject":
         ci.warning(f"not supplied, for want of a GitHub token: {what}. {access.subject_command(plan)}")
-    return f"{what} (it needs a GitHub token, {' or '.join(github.TOKENS)})"
+    return f"{what} (it needs a GitHub token, {' or '.join(ci.GITHUB_TOKENS)})"
 
 
 def check(plan: dict[str, Any], directories: Mapping[str, Directory]) -> int:

@@ -336,7 +336,8 @@ def _connection(seen: Seen, credential: TokenCredential, plan: Document, present
 
 def _of_azure_devops(trust: Mapping[str, str], name: str, credential: TokenCredential) -> Document | None:
     """A service connection as Azure DevOps shows it to the job, or else to the sign-in; None if it shows it to neither."""
-    if token := ci.setting("SYSTEM_ACCESSTOKEN"):
+    *_, token, personal = ci.azure_devops()
+    if token and not personal:
         with contextlib.suppress(Refusal):
             client = azure_devops.Client(token, f"https://dev.azure.com/{trust['organization']}/", trust["project"])
             listed = (client.get("serviceendpoint/endpoints", endpointNames=name) or {}).get("value") or []

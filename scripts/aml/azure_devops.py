@@ -7,7 +7,6 @@ Sources: learn.microsoft.com/rest/api/azure/devops; "Use personal access tokens"
 from __future__ import annotations
 
 import base64
-import os
 import re
 from typing import Any
 from urllib.parse import quote, unquote
@@ -18,7 +17,6 @@ from aml import ci, rest
 from aml.command import Refusal
 
 VERSION = "7.1-preview.1"
-TOKENS = ("SYSTEM_ACCESSTOKEN", "AZURE_DEVOPS_EXT_PAT")
 _COLLECTION = re.compile(r"https://(?:dev\.azure\.com/([A-Za-z0-9-]+)|([A-Za-z0-9-]+)\.visualstudio\.com)/?")
 
 
@@ -38,7 +36,7 @@ class Client:
         if not token:
             raise Refusal(
                 "There is no token for Azure DevOps",
-                f"neither of {' and '.join(TOKENS)} is set",
+                f"neither of {' and '.join(ci.AZURE_DEVOPS_TOKENS)} is set",
                 "give the step env SYSTEM_ACCESSTOKEN: $(System.AccessToken), or export AZURE_DEVOPS_EXT_PAT on a person's machine",
             )
         self.organization, self.project = found[1] or found[2], project
@@ -102,9 +100,7 @@ def connect(place: str = "") -> Client:
 
     `place`, https://dev.azure.com/<organization>/<project>, goes before; a personal access token is taken where there is no job's.
     """
-    job, personal = (ci.setting(name) for name in TOKENS)
+    collection, project, token, personal = ci.azure_devops()
     if place:
         collection, _, project = place.rstrip("/").rpartition("/")
-    else:
-        collection, project = os.environ.get("SYSTEM_COLLECTIONURI", ""), os.environ.get("SYSTEM_TEAMPROJECT", "")
-    return Client(job or personal, collection, unquote(project), personal=not job)
+    return Client(token, collection, unquote(project), personal=personal)

@@ -8,13 +8,12 @@ bypassed is not documented, so whatever is not approved counts as that.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aml import azure_devops, commits
+from aml import azure_devops, ci, commits
 from aml.approval import BOT, PERSON, Approval, Author, Standing, moment
 from aml.azure_devops import Client
 from aml.azure_devops_gates import is_group, name_of
@@ -28,10 +27,10 @@ Document = dict[str, Any]
 
 def connect() -> Run:
     """The run that this job is part of. Raises Refusal where there is none."""
-    build, stage = os.environ.get("BUILD_BUILDID", ""), os.environ.get("SYSTEM_STAGENAME", "")
+    build = ci.run_id()
     if not build.isdecimal():
         raise Refusal("It is not known which run this is", "BUILD_BUILDID is not set", "run it in a job of Azure DevOps'")
-    return Run(azure_devops.connect(), build, stage)
+    return Run(azure_devops.connect(), build, ci.stage())
 
 
 class Run:

@@ -22,6 +22,9 @@ from pathlib import Path
 # A runner reads a command anywhere in a line (##[...] and ##vso[...]) or at its start (::...::).
 _COMMAND = re.compile(r"##(?=\[|vso\[)", re.IGNORECASE)
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f\x80-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Whose token a variable has: a job's first, then a person's on their own machine.
+GITHUB_TOKENS = ("AML_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN")
+AZURE_DEVOPS_TOKENS = ("SYSTEM_ACCESSTOKEN", "AZURE_DEVOPS_EXT_PAT")
 _MACRO = re.compile(r"\s*\$\(([^()]+)\)\s*")
 
 
@@ -35,13 +38,35 @@ def system() -> str:
 def run_url() -> str:
     """The page of this run, or '' on a person's machine."""
     if system() == "github":
-        server, repository, run = (os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID"))
-        return f"{server}/{repository}/actions/runs/{run}"
+        return f"{os.environ.get('GITHUB_SERVER_URL', '')}/{github()[1]}/actions/runs/{run_id()}"
     if system() == "azure-devops":
-        collection, project, run = (os.environ.get(name, "") for name in ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT", "BUILD_BUILDID"))
+        collection, project, *_ = azure_devops()
         # A project's name may have spaces and letters of any alphabet.
-        return f"{collection.rstrip('/')}/{urllib.parse.quote(project, safe='')}/_build/results?buildId={run}"
+        return f"{collection.rstrip('/')}/{urllib.parse.quote(project, safe='')}/_build/results?buildId={run_id()}"
     return ""
+
+
+def run_id() -> str:
+    """The number of this run, '' on a person's machine."""
+    return os.environ.get({"github": "GITHUB_RUN_ID", "azure-devops": "BUILD_BUILDID"}.get(system(), ""), "")
+
+
+def stage() -> str:
+    """The stage of this job on Azure DevOps, '' elsewhere."""
+    return os.environ.get("SYSTEM_STAGENAME", "") if system() == "azure-devops" else ""
+
+
+def github() -> tuple[str, str, str]:
+    """Where GitHub's API is, a repository, and a token, as a job's environment or a person's says; '' for what is not known."""
+    token = next((value for name in GITHUB_TOKENS if (value := setting(name))), "")
+    return (os.environ.get("GITHUB_API_URL") or "https://api.github.com").rstrip("/"), os.environ.get("GITHUB_REPOSITORY", ""), token
+
+
+def azure_devops() -> tuple[str, str, str, bool]:
+    """Where an organization on Azure DevOps is, a project, a token, and whether that is a person's; '' for what is not known."""
+    job, personal = (setting(name) for name in AZURE_DEVOPS_TOKENS)
+    collection, project = (os.environ.get(name, "") for name in ("SYSTEM_COLLECTIONURI", "SYSTEM_TEAMPROJECT"))
+    return collection, project, job or personal, not job
 
 
 def revision() -> tuple[str, str]:

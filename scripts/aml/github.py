@@ -6,7 +6,6 @@ REST API" (404 for what a token may not see) and "Using pagination in the REST A
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -14,11 +13,10 @@ from urllib.parse import quote
 
 from azure.core.rest import HttpResponse
 
-from aml import rest
+from aml import ci, rest
 from aml.command import Refusal
 
 VERSION = "2022-11-28"
-TOKENS = ("AML_GITHUB_TOKEN", "GH_TOKEN", "GITHUB_TOKEN")
 _REPOSITORY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})/[A-Za-z0-9._-]{1,100}")
 
 
@@ -35,11 +33,11 @@ class Client:
         if not token:
             raise Refusal(
                 "There is no token for GitHub",
-                f"none of {', '.join(TOKENS)} is set",
+                f"none of {', '.join(ci.GITHUB_TOKENS)} is set",
                 "give the step env AML_GITHUB_TOKEN: ${{ github.token }}, or export GH_TOKEN on a person's machine",
             )
         self.repository, self.owner = repository, repository.partition("/")[0]
-        self._root = (os.environ.get("GITHUB_API_URL") or "https://api.github.com").rstrip("/")
+        self._root = ci.github()[0]
         headers = {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json", "X-GitHub-Api-Version": VERSION}
         self._session = rest.Session(headers)
 
@@ -100,8 +98,8 @@ def part(name: str) -> str:
 
 def connect(repository: str = "") -> Client:
     """The API with the token and the repository that the environment names; `repository` goes before."""
-    token = next((value for name in TOKENS if (value := os.environ.get(name, ""))), "")
-    return Client(token, repository or os.environ.get("GITHUB_REPOSITORY", ""))
+    _, known, token = ci.github()
+    return Client(token, repository or known)
 
 
 def _fix(response: HttpResponse, reads: bool) -> str:

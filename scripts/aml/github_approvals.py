@@ -7,7 +7,6 @@ the right to read teams. How a run shows that an administrator bypassed a gate i
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ _PAGE = 100
 
 def connect() -> Run:
     """The run that this job is part of. Raises Refusal where there is none."""
-    run = os.environ.get("GITHUB_RUN_ID", "")
+    run = ci.run_id()
     if not run.isdecimal():
         raise Refusal("It is not known which run this is", "GITHUB_RUN_ID is not set", "run it in a job of GitHub's")
     return Run(github.connect(), run)

@@ -293,3 +293,36 @@ def test_the_commit_and_ref_of_a_run(monkeypatch: pytest.MonkeyPatch, given: dic
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert ci.revision() == expected
+
+
+def test_a_run_and_its_apis_by_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another system's variables say counts for nothing; a job's token goes before a person's."""
+    given = {
+        "GITHUB_RUN_ID": "7", "GITHUB_API_URL": "https://ghe.example/api/v3/", "GITHUB_REPOSITORY": "o/r", "GITHUB_TOKEN": "last",
+        "BUILD_BUILDID": "8", "SYSTEM_STAGENAME": "share", "SYSTEM_COLLECTIONURI": "https://dev.azure.com/o/", "SYSTEM_TEAMPROJECT": "p",
+        "AZURE_DEVOPS_EXT_PAT": "person",
+    }  # fmt: skip
+    for name in (*ci.GITHUB_TOKENS, *ci.AZURE_DEVOPS_TOKENS, "GITHUB_ACTIONS", "TF_BUILD"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert (ci.run_id(), ci.stage()) == ("", "")
+    assert ci.github() == ("https://ghe.example/api/v3", "o/r", "last")
+    assert ci.azure_devops() == ("https://dev.azure.com/o/", "p", "person", True)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("AML_GITHUB_TOKEN", "job")
+    assert (ci.run_id(), ci.stage(), ci.github()[2]) == ("7", "", "job")
+    monkeypatch.delenv("GITHUB_ACTIONS")
+    monkeypatch.setenv("TF_BUILD", "True")
+    monkeypatch.setenv("SYSTEM_ACCESSTOKEN", "$(System.AccessToken)")
+    assert ci.azure_devops()[2:] == ("person", True), "a macro that was not resolved is no token"
+    monkeypatch.setenv("SYSTEM_ACCESSTOKEN", "job")
+    assert (ci.run_id(), ci.stage(), *ci.azure_devops()[2:]) == ("8", "share", "job", False)
+
+
+def test_no_other_file_reads_what_a_system_says_of_its_run() -> None:
+    """identity.py reads what a sign-in needs; nothing else tells the systems apart."""
+    asks = re.compile(r"(?:environ(?:\.get\(|\[)|setting\()\"(?:GITHUB|SYSTEM|BUILD|AGENT|RUNNER|GH)_")
+    folder = Path(ci.__file__).parent
+    found = {path.name for path in (*folder.glob("*.py"), *folder.parent.glob("[!_]*.py")) if asks.search(path.read_text(encoding="utf-8"))}
+    assert found == {"ci.py", "identity.py"}
