@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from _gate import APPROVER, OWNER, PEOPLE, address
 from aml import access, gates
 from aml.access import ENVIRONMENTS
-from aml.audit import GRAPH
+from aml.reach import GRAPH
 from aml.workspace import Workspace
 from emulator import cli
 from emulator.client import Administrator

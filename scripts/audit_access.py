@@ -20,9 +20,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aml import access, audit, ci, command, digest, evidence, federation, github, identity, report, sarif, spec, workspace, yaml
-from aml.audit import RULES, Finding, Seen
+from aml import access, audit, ci, command, digest, evidence, federation, github, identity, reach, report, sarif, spec, workspace, yaml
 from aml.command import Refusal
+from aml.findings import RULES, Finding
+from aml.reach import Seen
 from aml.workspace import Workspace
 
 TOOL = "azureml-catalog audit_access"
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     acting = dataclasses.replace(at, client_id=given.auditor) if given.auditor else at
     credential = identity.sign_in(acting, writes=False)
     token = identity.presents(acting) if ci.system() == "azure-devops" and not given.auditor else None
-    seen = audit.look(at, credential, plan, federation.presented(token) if token else None)
+    seen = reach.look(at, credential, plan, federation.presented(token) if token else None)
     found = audit.judge(seen, plan)
     failed = [one for one in found if level(one, given.allow_incomplete) == "error"]
     verdict = "failed" if failed else "passed"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from aml import access, audit, roles
-from aml.audit import Finding, Seen
+from aml import access, audit, reach, roles
+from aml.findings import Finding
+from aml.reach import Seen
 from aml.roles import Assignment, Permission, Role
 from aml.workspace import Workspace
 
@@ -81,10 +82,10 @@ class Empty:
 
 
 def test_an_application_that_is_not_to_be_found_is_not_clean(monkeypatch: Any) -> None:
-    monkeypatch.setattr(audit, "Graph", lambda credential: Empty())
-    monkeypatch.setattr(audit, "claims", lambda token: {"appid": "auditor", "oid": "o"})
+    monkeypatch.setattr(reach, "Graph", lambda credential: Empty())
+    monkeypatch.setattr(reach, "claims", lambda token: {"appid": "auditor", "oid": "o"})
     found = Seen(AT)
-    audit._directory(found, type("Credential", (), {"get_token": lambda self, scope: type("T", (), {"token": ""})})(), None)
+    reach._directory(found, type("Credential", (), {"get_token": lambda self, scope: type("T", (), {"token": ""})})(), None)
     assert [(one.rule, one.id) for one in found.missing] == [("not-seen", "application"), ("not-seen", "principal")]
     assert "shows none of that client id" in found.missing[0].says
 

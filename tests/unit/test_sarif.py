@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aml import sarif
-from aml.audit import RULES, Finding
+from aml.findings import RULES, Finding
 
 RULE = sarif.Rule("a-rule", "error", 7.0, "A title", "Why.", "Mend it.")
 

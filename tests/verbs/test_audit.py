@@ -18,7 +18,7 @@ import jsonschema_rs
 import pytest
 
 from _provision import own_roles
-from aml import access, audit, azure, command, roles, workspace
+from aml import access, azure, command, reach, roles, workspace
 from emulator.client import Administrator
 from emulator.core import ADMIN_CLIENT_ID, SUBSCRIPTION, TENANT
 
@@ -174,7 +174,7 @@ def tenant(another_emulator: Callable[[], Any]) -> tuple[Any, str]:
         "name": "audited-ci",
         "federated": [[GITHUB, f"repo:{REPOSITORY}:environment:production"]],
         "roles": [{"role": role, "scope": scopes[where]} for role, where, _ in access.held("prod")],
-        "graph": [*audit.GRAPH],
+        "graph": [*reach.GRAPH],
     }
     return emulator, str(emulator.ask("POST", "/identities", body)["client_id"])
 
