@@ -247,7 +247,10 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
     if now_there and handed:
         findings.add(*approval.champion(handed.dossier, bundle_id, now_there.live, now_there.serving))
     if now_there and rollouts is not None:
-        findings.add(approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live))
+        findings.add(
+            approval.entered(bundle_id, rollouts, now_there.live),
+            approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live),
+        )
     findings.add(*gates.thawed(gate, now), *approval.soaked(gate, bundle_id, statements, now))
     if document:
         commit = document["source"]["commit"]

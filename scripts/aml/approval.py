@@ -348,6 +348,17 @@ def replayed(bundle_id: str, rollouts: Sequence[tuple[str, str]], shared: Mappin
     return Finding(name, True, f"production has run nothing newer; it was shared at {mine:%Y-%m-%d %H:%M} UTC")
 
 
+def entered(bundle_id: str, rollouts: Sequence[tuple[str, str]], live: str | None) -> Finding:
+    """Whether the ledger knows how what production runs came there. One whose end was cut off, or that is gone, is sound too."""
+    name = "what runs is recorded"
+    if not live or not live.startswith("sha256:") or live == bundle_id:
+        return Finding(name, True, "nothing else runs there" if live == bundle_id else "no bundle runs there")
+    if live in [found for _, found in rollouts]:
+        return Finding(name, True, f"the ledger has the rollout of {_named(live)}")
+    says = f"the ledger has no rollout of {_named(live)}, which production runs: its end was cut off, or a run was killed before that"
+    return Finding(name, False, says, "find out which; the production job of that release, run again, enters it")
+
+
 def soaked(gate: Gate, bundle_id: str, statements: Iterable[Statement], now: datetime) -> Iterator[Finding]:
     """Whether the bundle has had traffic long enough where it has to, since the first rollout there that is proven."""
     if not (soak := gate.get("soak")):

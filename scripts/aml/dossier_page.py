@@ -233,7 +233,10 @@ def _people(document: Dossier) -> str:
         through = f"through {other(trainer['submitted_by'])}, {own(when(trainer['when']))}"
         trained = f"{maybe(trainer['person'])} {quiet(through)}"
     took = pairs(("wrote it", wrote), ("trained it", trained), ("started this run", maybe(people["initiator"])))
-    note = "Names of authors are what git says, which whoever commits may choose; who approves is checked against the CI system."
+    note = (
+        "Names of authors are what git says, which whoever commits may choose, and accounts are what the CI system makes of their "
+        "addresses. After the approval, production checks that who gave it is none of these."
+    )
     return section(
         "Who",
         f'<div class="two"><div><h3>Took part</h3>{took}</div><div><h3>May approve</h3>{_approvers(people["approvers"])}</div></div>',

@@ -328,6 +328,22 @@ def test_production_runs_what_the_dossier_compared_with(before: str, live: str |
     assert [one.name for one in approval.champion(document, MINE, live, serving) if not one.passed] == failed
 
 
+@pytest.mark.parametrize(
+    ("rollouts", "live", "passed"),
+    [
+        ([], None, True),
+        ([], "nothing that came from a bundle", True),
+        ([], MINE, True),  # killed after it was recorded as live, before the ledger had it
+        ([("shift_traffic", OLD)], OLD, True),
+        ([("shift_traffic", OTHER), ("roll_back", OLD)], OLD, True),
+        ([], OLD, False),
+        ([("shift_traffic", OTHER)], OLD, False),
+    ],
+)
+def test_the_ledger_knows_what_runs(rollouts: list[tuple[str, str]], live: str | None, passed: bool) -> None:
+    assert approval.entered(MINE, rollouts, live).passed is passed
+
+
 def when(**minutes: float) -> dict[str, str]:
     """When bundles were shared, by the first digit of each."""
     return {
