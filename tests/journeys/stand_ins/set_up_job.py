@@ -23,6 +23,7 @@ try:
         os.remove(answer)
         if job["state"] != "in_progress":
             print(f"::error::{job['reason'] or 'The operation was canceled.'}", flush=True)
+            time.sleep(0.2)  # what a step says in the moment in which it ends, act may miss on a busy machine
             sys.exit(1)
         print(f"::add-mask::{job['token']}", flush=True)
         with open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
