@@ -304,6 +304,9 @@ def compile(
     ci.say(f"{how}  dossier {dossier_id} of bundle {bundle_id}")
     for one in document["missing"]:
         ci.say(f"not supplied  {one['what']}: {one['why']}")
+    if read.approvals is None:
+        why = read.unknown.get("approvals") or read.unknown.get("accounts") or read.unknown.get("gate", "")
+        ci.warning(f"Which approvals are older than this dossier is not supplied, and production may refuse it: {why}")
     facts = {"dossier": dossier_id, "risk": document["risk"]["class"], "to": to, "environment": environment, "approvals": read.approvals}
     if glass := document["control"]["break_glass"]:
         facts["break_glass"] = glass["review"]

@@ -9,6 +9,7 @@ bypassed is not documented, so whatever is not approved counts as that.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Run:
         wanted = {name.lower() for name in (*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", []))}
         # Another resource of the stage may ask for approvals of its own; those that count are of the people whom the gate names.
         mine = [one for one in found if {self._short(step["assignedApprover"]).lower() for step in one.get("steps") or []} == wanted]
-        return [self._approval(step) for one in mine for step in one["steps"] if step.get("status") in ("approved", "skipped")]
+        return [approval for one in mine for approval in self._given(one)]
 
     def initiators(self) -> list[str]:
         names = [str((self._build.get(key) or {}).get("uniqueName") or "") for key in ("requestedFor", "requestedBy")]
@@ -103,7 +104,7 @@ class Run:
     def _asked(self) -> list[str]:
         """The approvals that this stage waited for, by their ids."""
         records = (self._client.get(f"build/builds/{self._number}/timeline") or {}).get("records") or []
-        stages = {one["id"] for one in records if one["type"] == "Stage" and self._stage in (one.get("identifier"), one.get("name"))}
+        stages = {one["id"] for one in records if one["type"] == "Stage" and (one.get("identifier") or one.get("name")) == self._stage}
         points = {one["id"] for one in records if one["type"] == "Checkpoint" and one.get("parentId") in stages}
         return [str(one["id"]) for one in records if one["type"] == "Checkpoint.Approval" and one.get("parentId") in points]
 
@@ -112,11 +113,21 @@ class Run:
         name = name_of(approver)
         return name.removeprefix(f"[{self._client.project}]\\") if is_group(approver) else name
 
-    def _approval(self, step: Document) -> Approval:
-        skipped = step["status"] == "skipped"
-        assigned, actual = step["assignedApprover"], step.get("lastModifiedBy" if skipped else "actualApprover") or {}
+    def _given(self, approval: Document) -> list[Approval]:
+        """What people gave of one approval; and where that is not all that it asks for although the stage runs, who went past it."""
+        steps = approval["steps"]
+        found = [self._approval(step, step.get("actualApprover")) for step in steps if step.get("status") == "approved"]
+        if approval.get("status") != "approved":
+            passed = next((step for step in steps if step.get("status") == "skipped"), None)
+            by = self._approval(passed, passed.get("lastModifiedBy")) if passed else None
+            time = moment(str(approval["lastModifiedOn"]))
+            found.append(replace(by, skipped=True) if by else Approval("somebody", PERSON, time=time, skipped=True))
+        return found
+
+    def _approval(self, step: Document, by: Document | None) -> Approval:
+        assigned, actual = step["assignedApprover"], by or {}
         team = self._short(assigned) if is_group(assigned) else ""
         descriptor, name = str(actual.get("descriptor") or ""), str(actual.get("uniqueName") or "")
         person = descriptor.startswith(PEOPLE) if descriptor else "@" in name
         time = moment(str(step["lastModifiedOn"]))
-        return Approval(name, PERSON if person else BOT, str(step.get("comment") or ""), time, team, skipped)
+        return Approval(name, PERSON if person else BOT, str(step.get("comment") or ""), time, team)

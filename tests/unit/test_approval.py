@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aml import approval, commits, evidence
+from aml import approval, azure_devops_approvals, commits, evidence, github_approvals
 from aml.approval import BOT, PERSON, Approval, Author, Barred, Standing
 from aml.command import Refusal
 from aml.gates import Finding
@@ -470,3 +470,121 @@ def test_without_a_ci_system_nobody_tells_who_approved(monkeypatch: pytest.Monke
     monkeypatch.delenv("GITHUB_ACTIONS")
     with pytest.raises(Refusal, match=r"It is not known who approved"):
         approval.connect()
+
+
+# What the two systems answer.
+
+
+class Answers:
+    """A client of either system, with what it is answered."""
+
+    project, owner = "ml", "contoso"
+
+    def __init__(self, **answers: Any) -> None:
+        self.answers = answers
+
+    def get(self, path: str, **query: str) -> Any:
+        found = next(value for part, value in self.answers.items() if part in path.replace("/", "_"))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def pages(self, path: str, **query: str) -> Any:
+        return iter(self.get(path))
+
+
+def reviewed(login: str | None, state: str = "approved", environment: str = "Production", kind: str = "User") -> dict[str, Any]:
+    user = {"login": login, "type": kind} if login is not None else None
+    return {"state": state, "comment": None, "user": user, "environments": [{"name": environment}]}
+
+
+def test_what_github_lists_of_a_run() -> None:
+    listed = [
+        reviewed("rea"), reviewed("kim", state="rejected"), reviewed("kim", environment="staging"), reviewed("app[bot]", kind="Bot"),
+        reviewed(None), reviewed("gone", kind="Mannequin"),
+    ]  # fmt: skip
+    run = github_approvals.Run(Answers(approvals=listed), "7")  # type: ignore[arg-type]
+    assert [(one.who, one.kind) for one in run.approvals(gate())] == [("rea", PERSON), ("app[bot]", BOT), ("", BOT), ("gone", BOT)]
+
+
+@pytest.mark.parametrize(
+    ("answers", "protected", "bypass", "entries"),
+    [
+        ({"memberships": {"state": "active"}}, False, False, {"managers"}),
+        ({"memberships": {"state": "pending"}}, True, False, set()),
+        ({"memberships": None, "teams": {"slug": "managers"}}, True, False, set()),
+        # The token may not see the team: only where GitHub itself let nobody else approve.
+        ({"memberships": None, "teams": None, "permission": {"permission": "read"}}, True, False, {"managers"}),
+        ({"memberships": Refusal("403"), "permission": {"permission": "write", "role_name": "maintain"}}, True, False, {"managers"}),
+        ({"memberships": Refusal("403"), "permission": {"permission": "read"}}, False, False, None),
+        ({"memberships": Refusal("403"), "permission": {"permission": "read"}}, True, True, None),
+        ({"memberships": Refusal("403"), "permission": {"permission": "admin"}}, True, False, None),
+        ({"memberships": Refusal("403"), "permission": {"permission": "write", "role_name": "admin"}}, True, False, None),
+        ({"memberships": Refusal("403"), "permission": {}}, True, False, None),
+        ({"memberships": Refusal("403"), "permission": None}, True, False, None),
+        ({"memberships": Refusal("403"), "permission": Refusal("403")}, True, False, None),
+    ],
+)
+def test_who_is_in_a_team_on_github(answers: dict[str, Any], protected: bool, bypass: bool, entries: set[str] | None) -> None:
+    run = github_approvals.Run(Answers(**answers), "7")  # type: ignore[arg-type]
+    standing = run.standing(gate(admin_bypass=bypass), Approval("rea", PERSON), protected)
+    assert (set(standing.entries), bool(standing.unknown)) == (entries or set(), entries is None)
+    assert ("name rea under users in gates.yml" in standing.fix) == (entries is None)
+    user = run.standing(gate(users=["REA"], teams=[]), Approval("rea", PERSON), False)
+    assert user.entries == {"REA"}
+    assert run.standing(gate(), Approval("a/../b", PERSON), True).unknown, "no login, and no part of an address"
+
+
+GROUP = {"displayName": "[ml]\\managers", "uniqueName": "vstfs:///x", "descriptor": "vssgp.1", "isContainer": True}
+TIME = "2026-11-23T14:00:00.1234567Z"
+
+
+def person(name: str, descriptor: str = "aad.1") -> dict[str, str]:
+    return {"displayName": name, "uniqueName": f"{name}@x.example", "descriptor": descriptor}
+
+
+def step(status: str = "approved", by: dict[str, str] | None = None, of: Any = None) -> dict[str, Any]:
+    actual = {"actualApprover": by or person("rea")} if status == "approved" else {}
+    return {
+        "assignedApprover": of or GROUP,
+        "status": status,
+        "comment": "",
+        "lastModifiedOn": TIME,
+        "lastModifiedBy": person("pat"),
+        **actual,
+    }
+
+
+def asked(*steps: Any, status: str = "approved", **changes: Any) -> list[Approval]:
+    records = [
+        {"id": "s", "type": "Stage", "name": "Production, at last", "identifier": "production"},
+        {"id": "o", "type": "Stage", "name": "production", "identifier": "other"},
+        {"id": "c", "type": "Checkpoint", "name": "Checkpoint", "parentId": "s"},
+        {"id": "d", "type": "Checkpoint", "name": "Checkpoint", "parentId": "o"},
+        {"id": "1", "type": "Checkpoint.Approval", "name": "x", "parentId": "c"},
+        {"id": "2", "type": "Checkpoint.Approval", "name": "x", "parentId": "d"},
+    ]
+    answers = Answers(timeline={"records": records}, approvals={"value": [{"status": status, "lastModifiedOn": TIME, "steps": [*steps]}]})
+    run = azure_devops_approvals.Run(answers, "7", "production")  # type: ignore[arg-type]
+    assert run._asked() == ["1"], "those of this stage alone, whatever another one calls itself"
+    return run.approvals(gate(**changes))
+
+
+def test_what_azure_devops_lists_of_a_stage() -> None:
+    [one] = asked(step())
+    assert (one.who, one.kind, one.team, one.skipped) == ("rea@x.example", PERSON, "managers", False)
+    assert one.time == datetime(2026, 11, 23, 14, 0, 0, 123456, timezone.utc)
+    for descriptor in ("svc.1", "aadsp.1", "s2s.1", "vssgp.1"):
+        assert [one.kind for one in asked(step(by=person("rea", descriptor)))] == [BOT]
+    assert [one.kind for one in asked(step(by={"uniqueName": "Build Service", "displayName": "x"}))] == [BOT]
+    assert asked(step(), teams=["others"]) == [], "another resource's approval, of other people"
+    assert asked(step(of={**GROUP, "displayName": "[other]\\managers"})) == [], "another project's group of that name"
+    assert asked(step(of={**person("x"), "uniqueName": "managers"}), teams=["managers"])[0].team == "", "a person of that name"
+
+
+def test_an_approval_that_is_not_complete_was_passed_by() -> None:
+    users: dict[str, Any] = {"users": ["rea@x.example"]}
+    both = (step(), step("skipped", of=person("rea")))
+    assert [one.skipped for one in asked(*both, **users)] == [False], "one was enough, and nobody else need decide"
+    assert [(one.who, one.skipped) for one in asked(*both, status="pending", **users)][1] == ("pat@x.example", True)
+    assert [(one.who, one.skipped) for one in asked(step("pending"), status="pending")] == [("somebody", True)]
