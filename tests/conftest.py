@@ -126,17 +126,31 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file, _, test = nodeid.partition("::")
-            journeys = re.search(r"[[-](github|azure_devops)[]-]", test) if file.startswith("tests/journeys/") else None
-            return f"journeys on {journeys[1]}" if journeys else file
+            system = journeys_on(nodeid)
+            return f"journeys on {system}" if system else nodeid.partition("::")[0]
 
     return Scheduling(config, log)
 
 
+def journeys_on(nodeid: str) -> str:
+    """The CI system whose journeys a test needs, or ''."""
+    file, _, test = nodeid.partition("::")
+    found = re.search(r"[[-](github|azure_devops)[]-]", test) if file.startswith("tests/journeys/") else None
+    return found[1] if found else ""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first, so that no process is left alone with it at the end."""
-    items.sort(key=lambda item: not item.nodeid.startswith("tests/journeys/"))
+    """What takes longest begins first, so that no process is left alone with it at the end.
+
+    Of the journeys on a system the attacks come last: they leave another release in production than others expect.
+    """
+
+    def place(item: pytest.Item) -> tuple[bool, int, bool]:
+        system = ("", "github", "azure_devops").index(journeys_on(item.nodeid))
+        return not item.nodeid.startswith("tests/journeys/"), system, item.nodeid.startswith("tests/journeys/test_attacks.py")
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
