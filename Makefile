@@ -6,6 +6,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE # compiled once, imports take half the time
 BIN := .venv/bin
 UV := $(BIN)/uv
+NPM = PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --loglevel=error --ignore-scripts
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 help:
@@ -34,7 +35,8 @@ bench: install-tests
 	@$(BIN)/python scripts/_bench.py
 
 install: .venv/.emulator scripts/emulator/azurite/node_modules/.installed
-install-tests: .venv/.tests .venv-az/.installed .venv-example/.installed scripts/emulator/azurite/node_modules/.installed
+install-tests: .venv/.tests .venv-az/.installed .venv-example/.installed scripts/emulator/azurite/node_modules/.installed \
+  tests/browser/node_modules/.installed
 
 $(UV): scripts/bootstrap.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "Python 3.10 or newer is needed, this is " + sys.version.split()[0] + "; try make PYTHON=python3.12 ...")'
@@ -62,17 +64,23 @@ $(UV): scripts/bootstrap.txt
 	@touch $@
 
 scripts/emulator/azurite/node_modules/.installed: scripts/emulator/azurite/package-lock.json | .venv/.emulator
-	@cd scripts/emulator/azurite && PATH="$(abspath $(BIN)):$$PATH" npm ci --omit=dev --no-audit --no-fund --loglevel=error --ignore-scripts > /dev/null
+	@cd scripts/emulator/azurite && $(NPM) ci --omit=dev > /dev/null
 	@touch $@
 
-lock: | $(UV)
+tests/browser/node_modules/.installed: tests/browser/package-lock.json tests/browser/unpack.mjs | .venv/.emulator
+	@cd tests/browser && $(NPM) ci --omit=dev > /dev/null && $(abspath $(BIN))/node unpack.mjs
+	@touch $@
+
+lock: | $(UV) .venv/.emulator
 	@$(COMPILE) $(UPGRADE) scripts/bootstrap.in -o scripts/bootstrap.txt
 	@# The whole is resolved first; the verbs then get the very versions that the tests run with.
 	@$(COMPILE) $(UPGRADE) tests/requirements.in -o tests/requirements.txt
 	@$(COMPILE) scripts/emulator/requirements.in -c tests/requirements.txt -o scripts/emulator/requirements.txt
 	@$(COMPILE) scripts/requirements.in -c tests/requirements.txt -o scripts/requirements.txt
 	@$(COMPILE) $(UPGRADE) tests/azure-cli.in -o tests/azure-cli.txt
+	@for folder in scripts/emulator/azurite tests/browser; do (cd $$folder && \
+	  $(NPM) $(if $(UPGRADE),update,install) --package-lock-only --omit-lockfile-registry-resolved > /dev/null) || exit 1; done
 
 clean:
 	@for home in .demo/emulator .emulator; do test ! -e $$home/emulator.json || $(BIN)/python scripts/emulator --home $$home stop; done
-	@rm -rf .venv .venv-az .venv-example .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules
+	@rm -rf .venv .venv-az .venv-example .demo .emulator .cache .mypy_cache .ruff_cache .pytest_cache scripts/emulator/azurite/node_modules tests/browser/node_modules

@@ -1,9 +1,11 @@
 """Look at a dossier's page in a real browser, and take its picture: .github/dossier.png.
 
 Chromium opens the page on a phone, a tablet and a desk, light, dark and on paper. It must load nothing but the page, say nothing on its
-console, and need no scrolling sideways. Where there is no Chromium this fails; no test depends on it.
-Source: "Chrome DevTools Protocol" (chromedevtools.github.io/devtools-protocol); with --remote-debugging-pipe it is spoken over the file
-descriptors 3 and 4, each message ended by a zero byte (chromium, content/browser/devtools/devtools_pipe_handler.cc).
+console, need no scrolling sideways, and keep what axe-core can tell of WCAG 2, levels A and AA, contrast included; tests/browser asks the
+same. The browser is the one that `make install-tests` unpacks there, else one on PATH, and reaches nothing, this machine included.
+Sources: "Chrome DevTools Protocol" (chromedevtools.github.io/devtools-protocol), which with --remote-debugging-pipe is spoken over the file
+descriptors 3 and 4, each message ended by a zero byte (chromium, content/browser/devtools/devtools_pipe_handler.cc); "Proxy support in
+Chrome", bypass rules (chromium, net/docs/proxy.md); "Axe Javascript Accessibility API" (github.com/dequelabs/axe-core, doc/API.md).
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ from typing import Any, BinaryIO
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = ROOT / ".github" / "dossier.png"
+RULES = ROOT / "tests" / "browser" / "rules.js"
+UNPACKED, AXE = (RULES.parent / "node_modules" / name for name in (".chromium", "axe-core/axe.min.js"))
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTHS = (320, 390, 768, 1280)
 MEDIA = (("screen", "light"), ("screen", "dark"), ("print", "light"))
 LIFETIME = 120  # seconds that a browser has at most
 WIDE = "Math.max(document.documentElement.scrollWidth, document.body.scrollWidth) - document.documentElement.clientWidth"
-SAID = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+SETTLED = "new Promise(done => requestAnimationFrame(() => setTimeout(done)))"  # it is drawn as it now is
+DIALOG = "Page.javascriptDialogOpening"
+SAID = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded", DIALOG)
 
 
 class Browser:
@@ -45,25 +51,43 @@ class Browser:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Ask for something; its result."""
+        number = self._send(method, **parameters)
+        while True:
+            found = self._message()
+            if found.get("id") == number:
+                if "error" in found:
+                    raise RuntimeError(f"{method}: {found['error']['message']}")
+                return dict(found["result"])
+
+    def value(self, expression: str) -> Any:
+        """What an expression in the page comes to, of a promise what it brings."""
+        found = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
+        if "exceptionDetails" in found:
+            raise RuntimeError(json.dumps(found["exceptionDetails"])[:400])
+        return found["result"].get("value")
+
+    def show(self, media: str, scheme: str, width: int, height: int = 900, scale: float = 1) -> None:
+        """Show the page on a screen or on paper, in the light or in the dark, so many pixels wide; below 600 on a phone."""
+        self.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
+        self.value(SETTLED)
+
+    def open(self, url: str) -> None:
+        """Open an address and wait until it is there."""
+        self.events.clear()
+        if error := self.call("Page.navigate", url=url).get("errorText"):
+            raise RuntimeError(f"{url}: {error}")
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+            self._message()
+        self.value(SETTLED)
+
+    def _send(self, method: str, **parameters: Any) -> int:
         self._last += 1
         message: dict[str, Any] = {"id": self._last, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         self._to.write(json.dumps(message).encode() + b"\0")
-        self._to.flush()
-        while True:
-            found = self._message()
-            if found.get("id") == self._last:
-                if "error" in found:
-                    raise RuntimeError(f"{method}: {found['error']['message']}")
-                return dict(found["result"])
-
-    def open(self, url: str) -> None:
-        """Open an address and wait until it is there."""
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self._message()
+        return self._last
 
     def _message(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
@@ -75,15 +99,27 @@ class Browser:
         found: dict[str, Any] = json.loads(one)
         if "method" in found:
             self.events.append(found)
+            if found["method"] == DIALOG:  # the page stands still until it is answered
+                self._send("Page.handleJavaScriptDialog", accept=False)
         return found
+
+
+def program() -> tuple[str, dict[str, str]]:
+    """The browser, and what its environment needs. Raises SystemExit where there is none."""
+    if own := shutil.which(UNPACKED / "chromium"):
+        return own, {"LD_LIBRARY_PATH": str(UNPACKED / "al2023" / "lib"), "FONTCONFIG_FILE": str(UNPACKED / "fonts.conf")}
+    if found := next(filter(None, map(shutil.which, NAMES)), None):
+        return found, {}
+    raise SystemExit(
+        f"There is no browser: neither {UNPACKED.relative_to(ROOT)} nor {', '.join(NAMES)} on PATH. "
+        "Fix: make install-tests on Linux on x86-64; elsewhere, install Chromium"
+    )
 
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A browser that ends with the block, and after LIFETIME at the latest. Raises SystemExit where there is none."""
-    program = next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        raise SystemExit(f"There is no {', '.join(NAMES)} on PATH. Fix: install Chromium")
+    """A browser that ends with the block, and after LIFETIME at the latest. Raises SystemExit where none runs."""
+    name, needs = program()
     ours_read, theirs_write = os.pipe()
     theirs_read, ours_write = os.pipe()
     with tempfile.TemporaryDirectory(prefix="screenshot-", ignore_cleanup_errors=True) as profile:
@@ -92,52 +128,67 @@ def browser() -> Iterator[Browser]:
             "--remote-debugging-pipe",
             "--hide-scrollbars",
             "--disable-gpu",
+            "--disable-dev-shm-usage",
             "--no-first-run",
+            "--no-sandbox",  # it needs rights that a container or a runner may lack; the pages are ours, and reach nothing
+            "--proxy-server=http://127.0.0.1:9",
+            "--proxy-bypass-list=<-loopback>",
+            "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--user-data-dir={profile}",
         ]
-        flags += ["--no-sandbox"] if os.geteuid() == 0 else []
-        shell = f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}'
-        process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", program, *flags],
-            pass_fds=(theirs_read, theirs_write),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        os.close(theirs_read)
-        os.close(theirs_write)
-        end = threading.Timer(LIFETIME, process.kill)
-        end.start()
-        try:
-            with open(ours_write, "wb") as to, open(ours_read, "rb") as back:
-                yield Browser(to, back)
-        finally:
-            end.cancel()
-            process.kill()
-            process.wait()
+        shell = f'exec "$@" 3</dev/fd/{theirs_read} 4>/dev/fd/{theirs_write}'  # a small shell knows descriptors of one digit
+        with open(Path(profile, "said"), "w+b") as said:
+            process = subprocess.Popen(
+                ["sh", "-c", shell, "sh", name, *flags],
+                env={**os.environ, "HOME": profile, **needs},
+                pass_fds=(theirs_read, theirs_write),
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
+            os.close(theirs_read)
+            os.close(theirs_write)
+            end = threading.Timer(LIFETIME, process.kill)
+            end.start()
+            try:
+                with open(ours_write, "wb", buffering=0) as to, open(ours_read, "rb") as back:
+                    try:
+                        one = Browser(to, back)
+                    except (OSError, RuntimeError):
+                        said.seek(0)
+                        why = said.read().decode("utf-8", "replace").strip()[-400:]
+                        raise SystemExit(f"{name} does not run here: {why}. Fix: what it says, or install Chromium") from None
+                    yield one
+            finally:
+                end.cancel()
+                process.kill()
+                process.wait()
 
 
 def faults(one: Browser, url: str) -> Iterator[str]:
     """Everything that is wrong with a page, one line each."""
+    axe, rules = (path.read_text(encoding="utf-8") for path in (AXE, RULES))
+    one.show(*MEDIA[0], WIDTHS[0])
+    one.open(url)
+    one.value(f"{axe}; 0")
     for media, scheme in MEDIA:
-        one.call("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": scheme}])
         for width in WIDTHS:
             where = f"{media}, {scheme}, {width} wide"
-            one.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
-            one.open(url)
-            over = one.call("Runtime.evaluate", expression=WIDE, returnByValue=True)["result"]["value"]
-            if over > 0:
+            one.show(media, scheme, width)
+            if (over := one.value(WIDE)) > 0:
                 yield f"{where}: it is {over} pixels too wide"
-            for event in one.events:
-                if event["method"] in SAID:
-                    yield f"{where}: the console says {json.dumps(event['params'])[:400]}"
-                if event["method"] == "Network.requestWillBeSent" and event["params"]["request"]["url"] != url:
-                    yield f"{where}: it asks for {event['params']['request']['url'][:200]}"
+            if media == "screen" and width in (WIDTHS[0], WIDTHS[-1]):
+                yield from (f"{where}: {rule}" for rule in one.value(rules))
+        for event in one.events:
+            if event["method"] in SAID:
+                yield f"{media}, {scheme}: the console says {json.dumps(event['params'])[:800]}"
+            if event["method"] == "Network.requestWillBeSent" and event["params"]["request"]["url"] != url:
+                yield f"{media}, {scheme}: it asks for {event['params']['request']['url'][:200]}"
+        one.events.clear()
 
 
 def picture(one: Browser, url: str, height: int) -> bytes:
     """The top of the page on a desk, in the light."""
-    one.call("Emulation.setEmulatedMedia", media="screen", features=[{"name": "prefers-color-scheme", "value": "light"}])
-    one.call("Emulation.setDeviceMetricsOverride", width=1060, height=height, deviceScaleFactor=1.5, mobile=False)
+    one.show("screen", "light", 1060, height, 1.5)
     one.open(url)
     return base64.b64decode(one.call("Page.captureScreenshot", format="png")["data"])
 

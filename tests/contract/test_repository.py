@@ -69,8 +69,11 @@ def test_the_verbs_get_the_versions_that_the_tests_run_with() -> None:
         assert {package: version for package, version in pins(name).items() if tested.get(package) != version} == {}
 
 
-def test_the_lock_of_azurite_names_no_address() -> None:
-    lock = json.loads((ROOT / "scripts" / "emulator" / "azurite" / "package-lock.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", ["scripts/emulator/azurite", "tests/browser"])
+def test_a_lock_of_npm_pins_every_package_by_hash_and_names_no_address(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text(encoding="utf-8"))
+    direct = json.loads((ROOT / folder / "package.json").read_text(encoding="utf-8"))["dependencies"]
+    assert {name: lock["packages"][f"node_modules/{name}"]["version"] for name in direct} == direct
     packages = {name: one for name, one in lock["packages"].items() if name}
     assert packages
     for name, one in packages.items():

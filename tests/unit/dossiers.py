@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aml import digest, dossier, evidence
+from aml import digest, dossier, evidence, plain
 from aml.commits import Commit, Person, Range
 from aml.dossier import Champion, Known
-from aml.proof import SIGNED, UNSIGNED, Piece
+from aml.proof import REFUSED, SIGNED, UNSIGNED, Piece
 from aml.workspace import Workspace
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=timezone.utc)
@@ -181,3 +182,95 @@ def compiled(found: Known | None = None) -> tuple[dict[str, Any], str]:
     """A dossier and its id."""
     made = dossier.compile(found or known())
     return made, dossier.identify(made)
+
+
+RUN = {
+    "GITHUB_ACTIONS": "true",
+    "GITHUB_SERVER_URL": "https://github.com",
+    "GITHUB_REPOSITORY": "contoso/flight-delay",
+    "GITHUB_RUN_ID": "42",
+}
+
+
+def broken(found: Known, said: str = "prices are wrong in production") -> Known:
+    """The same with the glass broken, which counts in one run alone: where RUN is the environment."""
+    facts = {
+        "reason": said, "who": said, "review": "https://github.com/contoso/flight-delay/issues/3", "review_until": "2026-11-24T11:00:00Z",
+        "environment": found.environment,
+    }  # fmt: skip
+    gate = {**(found.gate or GATE), "break_glass": {"review_within_hours": 24, "reviewers_count": 1}}
+    return replace(found, gate=gate, pieces=[*found.pieces, piece("break_glass", facts=facts)])
+
+
+# Text of somebody hostile, and what a page is made of whatever they write.
+
+ELEMENTS = {
+    "html", "head", "meta", "title", "style", "body", "main", "header", "section", "div", "span", "strong", "b", "p", "h1", "h2", "h3",
+    "ul",
+    "ol", "li", "table", "thead", "tbody", "tr", "th", "td", "dl", "dt", "dd", "bdi", "code", "pre", "a", "figure", "figcaption", "svg",
+    "text", "line", "circle", "rect", "polyline",
+}  # fmt: skip
+PIECES = [
+    *"ab |`*_[]()<>!#&;~$\\-+=:'\"\n\r\t\x00\x08\x1b\x85\u2028\u202e\u2066\u200b\u200f\ufeff\ufffe\ud800\u0301", "##vso[",
+    "::error::x", "\n\n",
+    "</bdi>", "</style>", "</title>", "</svg>", "<!--", "-->", "]]>", "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "&lt;",
+    "&#60;",
+    '" onmouseover="x', "' autofocus onfocus='x", "[x](javascript:alert(1))", "![x](https://evil.example/x.png)", "https://evil.example",
+    "</table>", "---", "| a |", "1. ", "```", "not supplied", "passed", "@team", "\U000e0041", "מה", "\u115f",
+]  # fmt: skip
+
+
+def hostile(text: str) -> Known:
+    """Everything that somebody else writes, written by somebody hostile."""
+    people = (Person(text, text), Person(text, f"{text}@users.noreply.github.com"))
+    span = Range((Commit("a" * 40, text, text, people),), 1, 0)
+    new, old = copy.deepcopy(NEW), copy.deepcopy(OLD)
+    for document in (new, old):
+        document["job"]["name"] = text or "x"
+        document["job"]["metrics"][text] = 0.5 if document is new else 0.4
+        document["source"]["repository"] = text
+        document["catalog"]["version"] = text or "x"
+        document["environment"]["image"] = text or "x"
+        document["code"]["path"] = text or "x"
+    findings = [
+        {"name": text, "seconds": 1.5, "passed": False, "problems": (text, text), text: text},
+        {"name": "slow", "seconds": 10**400, "passed": True},
+    ]
+    facts = {
+        "champion": {"bundle_id": text}, "confusion": {"labels": [text, "b"], "counts": [[1, 2], [3, 4]]},
+        "residuals": {"edges": [-1, 0.5, 2], "counts": [3, 2**53]},
+    }  # fmt: skip
+    pieces = [
+        piece("smoke_test", findings=findings, figures={text: 1.5, "huge": 10**20}, verdict="failed"),
+        piece("check_gate", "job", facts=facts),
+        piece("check_gates", at="prod", findings=[{"name": text, "passed": False, "says": text}]),
+        piece("a_verb", at=text or "x", signature=REFUSED),
+    ]
+    pieces[0].statement["predicate"]["links"]["run"] = f"https://{text}"
+    gate = {
+        **GATE,
+        "reviewers": {"count": 1, "users": [text or "x"], "teams": [text or "x"], "self_review": True},
+        "admin_bypass": True,
+    }
+    gate["freeze"] = [
+        {**gate["freeze"][0], "name": text or "x", "repeat": "daily", "begins": "2025-12-19T00:00", "until": "2025-12-20T00:00"}
+    ]
+    job = {"systemData": {"createdBy": text or "x", "createdByType": text, "createdAt": text},
+           "properties": {"properties": {"started_by": text, "azureml.git.dirty": "True"}}}  # fmt: skip
+    release = copy.deepcopy(RELEASE)
+    release["gate"]["thresholds"].append({"metric": text, "max": 1.0})
+    files = {path: f"{text}\nsame\n".encode("utf-8", "replace") for path in new["files"]}
+    new["files"] = {path: digest.of_bytes(content) for path, content in files.items()}
+    before = dict.fromkeys(files, b"same\nold\n")
+    old["files"] = {path: digest.of_bytes(content) for path, content in before.items()}
+    conda = {"dependencies": [text, {"pip": [f"{text}==1", text]}, {text: text}]}
+    return known(
+        bundle=new, champion=Champion("live", OLD_ID, old), release=release, commits=span, pieces=pieces, gate=gate, job=job,
+        initiator=text,
+        environment=text, endpoint=text, ticket=text, message=text, hold=text, files=files, files_before=before,
+        unreadable=[text], environments=({"condaFile": conda}, {"condaFile": "dependencies: [a]"}), machine=(text or "x", 1),
+        quota={"says": plain.text(text), "fits": False, "used": 0, "needs": 4, "limit": 0},
+        prices={"currency": "EUR", "as_of": "2026-11-01", "source": text, "hourly": {text or "x": 0.5}},
+        back=[{"what": "model", "state": "missing", "says": text}], unknown={"gate": text, "prices": text},
+        cases=[{"name": text, "expect": {"within_seconds": 0.5}}],
+    )  # fmt: skip
