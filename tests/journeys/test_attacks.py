@@ -498,6 +498,9 @@ NIGHTS = """\
 
 def test_nothing_is_promoted_in_a_freeze(bench: Bench, production: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     for verb, job in (("check_gates", bench.share()), ("verify_approval", production)):
+        text, until = (job.folder / GATES).read_text(encoding="utf-8"), "until: 2026-01-05T08:00\n"
+        assert until in text
+        (job.folder / GATES).write_text(text.replace(until, f"{until}        repeat: yearly\n"), encoding="utf-8")
         attacks.at(monkeypatch, datetime(2026, 12, 24, 18, tzinfo=timezone.utc), verb)
         stopped(bench, job, verb, "freeze: nothing is promoted during Year end (until 2027-01-05 08:00 Europe/Zurich)")
 

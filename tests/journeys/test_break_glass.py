@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.journeys.conftest import World
 
 GATES = ".cloud/gates.yml"
-WINDOW = "begins: 2025-12-19T18:00\n        until: 2026-01-05T08:00\n        repeat: yearly"
+WINDOW = "begins: 2025-12-19T18:00\n        until: 2026-01-05T08:00"
 FROZEN = (GATES, WINDOW, "begins: 2020-01-01T00:00\n        until: 2099-01-01T00:00")
 REASON = 'fares are wrong in production; it\'s `$(so)` "they" say <b>'
 
