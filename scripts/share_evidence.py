@@ -53,7 +53,8 @@ def share(project: Path, name: str, bundle_id: str, dossier_id: str, statements:
     client = azure.management(at, credential)
     sealed = bundle.from_workspace(client, credential, model, bundle_id)
     digests = {one.removeprefix("sha256:") for one in (bundle_id, sealed["job"]["content_key"])}
-    envelopes = handover.chosen(signed([statements, folder], project, digests))
+    own = [envelope for _, envelope in signed([folder], project, digests)]
+    envelopes = handover.chosen(signed([statements], project, digests), own)
     found = registry.connect(at, credential)
     asset = handover.asset(model, dossier_id)
     if registry.version_of(found, "data", *asset) is None:
@@ -62,7 +63,11 @@ def share(project: Path, name: str, bundle_id: str, dossier_id: str, statements:
         ci.say(f"created  {':'.join(asset)} with {len(envelopes)} statements in registry {found.name}")
     else:
         ci.say(f"unchanged  {':'.join(asset)} in registry {found.name}")
-    handover.read(found, model, dossier_id, bundle_id)
+    if handover.read(found, model, dossier_id, bundle_id).envelopes != envelopes:
+        why = "somebody else put another one there under its name"
+        raise Refusal(
+            f"the handover of dossier {dossier_id} in registry {found.name} is not this job's", why, "find out who, then run it again"
+        )
 
 
 def parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from aml import azure, bundle, ci, command, deployment, endpoint, evidence, holds, identity, registry, smoke, spec, workspace
+from aml import approval, azure, bundle, ci, command, deployment, endpoint, evidence, holds, identity, registry, smoke, spec, workspace
 from aml.endpoint import Split
 from aml.rollout import PREVIOUS, TO, Rollout, roll_out
 
@@ -49,6 +49,7 @@ def shift(project: Path, name: str, to: str, folder: Path, bundle_id: str = "") 
         ci.say(f"unchanged  traffic: {endpoint.shown(split)}")
     else:
         holds.refuse(at, client, credential, bundle_id)
+        approved = approval.require(folder, at, bundle_id).get("serving", {}) if at.stage == "prod" else None
         if champions:
             registry.check_may_mark(champions, model)
         caller = smoke.Caller(client, standing, credential)
@@ -61,7 +62,7 @@ def shift(project: Path, name: str, to: str, folder: Path, bundle_id: str = "") 
             smoke.refuse_failures(results, f"endpoint {endpoint_name} with {percent} % for {to}")
 
         try:
-            rollout = Rollout(client, endpoint_name, to)
+            rollout = Rollout(client, endpoint_name, to, approved)
             split = roll_out(rollout, settings["rollout"]["steps"], settings["rollout"]["pause_seconds"], check)
         except BaseException as error:
             leave("failed", error=str(error) or type(error).__name__)

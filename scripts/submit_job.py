@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
 def find_or_submit(at: Workspace, credential: TokenCredential, client: Client, job: Job, model: str, *, retrain: bool) -> tuple[str, bool]:
     """(name of the job with this content, whether it was there already)."""
     tried = list(jobs.attempts(client, job, model))
-    if found := jobs.usable(tried, retrain=retrain):
+    if found := jobs.usable(tried, retrain=retrain, people=at.people == "allowed"):
         name, resource = found
         ci.say(f"unchanged  job {name} ({jobs.status(resource)}, {job.key}){_studio(resource)}")
         return name, True

@@ -109,18 +109,23 @@ def signatures(project: Path, envelopes: Sequence[Any]) -> tuple[list[dict[str, 
 # Production's own ledger.
 
 
-def recorded(place: Place, findings: Findings, bundle_id: str) -> list[tuple[str, str]]:
-    """The moves of traffic that production's ledger has, in order, once all of it is sound; and whether the bundle is held."""
+def recorded(place: Place, findings: Findings, bundle_id: str) -> list[Mapping[str, Any]]:
+    """The statements of production's ledger, in order; and whether all of it is sound, and the bundle is not held."""
     log = ledger.of(place.at, place.client, place.credential)
     entries, problems = ledger.audit(log.id, log.read_all(), log.keys)
     fix = "find out who did it, and keep what is there for who asks; then have the ledger restored"
     says = "; ".join(problems[:5]) if problems else f"{len(entries)} entries, all of them sound"
     findings.add(Finding("ledger", not problems, plain.text(says, 1000), fix if problems else ""))
     findings.add(held(place.at, entries, bundle_id, sound=not problems))
+    return [entry.statement for entry in entries]
+
+
+def moves(at: Workspace, statements: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The moves of production's traffic among the statements of its ledger, in order: (verb, bundle)."""
     return [
-        (said["verb"], f"sha256:{entry.statement['subject'][0]['digest']['sha256']}")
-        for entry in entries
-        if (said := entry.statement["predicate"])["verb"] in ROLLOUTS and (said["verdict"], said["workspace"]) == ("passed", place.at.name)
+        (said["verb"], f"sha256:{one['subject'][0]['digest']['sha256']}")
+        for one in statements
+        if (said := one["predicate"])["verb"] in ROLLOUTS and (said["verdict"], said["workspace"]) == ("passed", at.name)
     ]
 
 
@@ -227,26 +232,37 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
         made, finding = approval.compiled(statements, at, bundle_id, dossier_id, environment, others)
         findings.add(finding)
     glass = break_glass.standing(statements, bundle_id, ci.run_url(), gate["environment"], now) if break_glass.allowed(gate) else None
+    if glass and handed and not break_glass.shown(glass, handed.dossier):
+        says = f"{break_glass.words(glass)}; the dossier that was approved does not show it"
+        findings.add(Finding("break-glass", False, says, "begin a new run, whose approvers see that the glass is broken"))
+        glass = None
     if document:
         digests = {bundle_id.removeprefix("sha256:"), document["job"]["content_key"].removeprefix("sha256:")}
         findings.add(*gates.proven(gate, statements, digests, now))
+
+    entries = findings.of("ledger", lambda: recorded(place, findings, bundle_id))
 
     # The gate, as it is now, and whom it let through.
     protection = findings.of("environment", lambda: gates.protected(gates.connect(written), gate))
     findings.add(*(protection or []))
     protected = bool(protection) and all(one.passed for one in protection or [])
-    if handed and made and document:
-        facts["approvers"] = approvers(system, findings, project, gate, handed.dossier, made, document, known, protected, glass)
+    if handed and made and document and entries is not None:
+        used = findings.of("approved", lambda: approval.used_up(entries, at, dossier_id))
+        if used is not None:
+            facts |= approvers(system, findings, project, gate, handed.dossier, made, document, known, protected, glass, used)
     else:
-        says = "who may approve can't be told without the dossier and the bundle"
+        says = "who may approve can't be told without the dossier, the bundle and the ledger"
         findings.add(Finding("approved", False, says, "mend what is wrong with those first"))
 
     # Production, as it is now.
-    rollouts = findings.of("ledger", lambda: recorded(place, findings, bundle_id))
     now_there = findings.of("champion", lambda: standing(place))
+    facts["serving"] = dict(now_there.serving) if now_there else {}
     if now_there and handed:
         findings.add(*approval.champion(handed.dossier, bundle_id, now_there.live, now_there.serving))
-    if now_there and rollouts is not None:
+    if made and entries is not None:
+        findings.add(approval.turned_back(entries, at, made))
+    if now_there and entries is not None:
+        rollouts = moves(at, entries)
         findings.add(
             approval.entered(bundle_id, rollouts, now_there.live),
             approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live),
@@ -268,13 +284,14 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
 def approvers(
     system: System, findings: Findings, project: Path, gate: Gate, dossier: Mapping[str, Any], made: Mapping[str, Any],
     document: Mapping[str, Any], known: Mapping[str, str], protected: bool, glass: Mapping[str, Any] | None,
-) -> list[dict[str, str]]:  # fmt: skip
-    """Who approved, of those who may; everything about that is found out here."""
+    used: set[tuple[str, int]],
+) -> dict[str, Any]:  # fmt: skip
+    """Who approved, of those who may, and the marks of what was counted; everything about that is found out here."""
     authors = findings.of("authors", lambda: took_part(system, project, dossier, document["source"]["commit"], known))
     initiators = findings.of("initiator", system.initiators)
-    given: list[Approval] | None = findings.of("approved", lambda: system.approvals(gate))
+    given: list[Approval] | None = findings.of("approved", lambda: approval.numbered(system.approvals(gate)))
     if authors is None or initiators is None or given is None:
-        return []
+        return {}
     findings.add(Finding("initiator", bool(initiators), ", ".join(initiators) or "nobody is known to have started the run", ""))
     said = (dossier["people"]["trainer"] or {}).get("person") or ""
     trainer = system.account(said, known) if said else ""
@@ -283,11 +300,13 @@ def approvers(
     after, before, unsaid = approval.later(given, made)
     if unsaid:
         findings.add(Finding("older approvals", False, unsaid, "give compile_dossier a token that reads the run, then begin a new run"))
-    judged = [(one, system.standing(gate, one, protected)) for one in after]
+    findings.add(approval.rejected(after))
+    new, old = approval.unused([one for one in after if not one.rejected], used)
+    judged = [(one, system.standing(gate, one, protected)) for one in new]
     count = break_glass.count(gate, glass)
-    good, found = approval.approved(gate, count, judged, before, who_not)
+    good, found = approval.approved(gate, count, judged, [one for one in before if not one.rejected], who_not, old)
     findings.add(*found)
-    return good
+    return {"approvers": good, "approvals": [one.counted() for one in new if not one.skipped]}
 
 
 def keep(

@@ -10,7 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,11 +37,17 @@ class Approval:
     time: datetime | None = None
     team: str = ""  # for which of the gate's teams it was given, where the CI system tells that
     skipped: bool = False  # it is none: an administrator let the job start without it
+    rejected: bool = False  # it is none: they said no
+    number: int = 0  # how many that look the same were listed before it, see `numbered`
 
     def mark(self) -> dict[str, str]:
         """By which it is known again: who, and the digest of all that is known of it."""
-        said = [self.who, self.comment, self.time.isoformat() if self.time else "", self.team]
+        said = [self.who, self.comment, self.time.isoformat() if self.time else "", self.team, *(["rejected"] if self.rejected else [])]
         return {"who": plain.text(self.who, 80), "digest": digest.of_bytes(json.dumps(said).encode())}
+
+    def counted(self) -> dict[str, Any]:
+        """Its mark and its number, by which it is told from those that look the same."""
+        return {**self.mark(), "number": self.number}
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ class System(Protocol):
     """What a CI system tells of the run that this job is part of. Raises Refusal for what its token may not read."""
 
     def approvals(self, gate: Gate) -> list[Approval]:
-        """Who approved the environment in this run."""
+        """Who approved the environment in this run, and who rejected it; nothing that was listed once is ever left out later."""
 
     def initiators(self) -> list[str]:
         """The accounts that started the run, or started it again."""
@@ -223,17 +229,73 @@ def later(given: Sequence[Approval], made: Statement) -> tuple[list[Approval], l
     return after, before, ""
 
 
+def numbered(given: Iterable[Approval]) -> list[Approval]:
+    """The approvals of a run, those that look the same with numbers.
+
+    GitHub tells no ids. But such approvals are as good as each other, and what is listed once stays, so their number tells them apart.
+    """
+    seen: Counter[str] = Counter()
+    made = []
+    for one in given:
+        mark = one.mark()["digest"]
+        made.append(replace(one, number=seen[mark]))
+        seen[mark] += 1
+    return made
+
+
+def used_up(statements: Iterable[Statement], at: Workspace, dossier_id: str) -> set[tuple[str, int]]:
+    """The approvals of this run that an earlier verify_approval used up, whatever the run's attempt was, by production's ledger.
+
+    One that counted for another dossier is of that dossier, whatever became of it; one that let this dossier pass did so once. Raises
+    Refusal where one of them does not say what it counted.
+    """
+    found: set[tuple[str, int]] = set()
+    for statement in statements:
+        said, facts = statement["predicate"], statement["predicate"]["facts"]
+        if (said["verb"], said["workspace"], said["links"].get("run")) != (VERB, at.name, ci.run_url()):
+            continue
+        if facts.get("dossier") == dossier_id and said["verdict"] != "passed":
+            continue
+        counted = facts.get("approvals", [] if said["verdict"] != "passed" else None)
+        try:
+            found |= {(str(one["digest"]), int(one["number"])) for one in counted}
+        except (KeyError, TypeError, ValueError):
+            what = f"verify_approval of {said['finished']} does not say which approvals of this run it counted"
+            raise Refusal(what, "so those can't be told from new ones", "begin a new run, and have it approved again") from None
+    return found
+
+
+def unused(given: Iterable[Approval], used: set[tuple[str, int]]) -> tuple[list[Approval], list[Approval]]:
+    """The approvals, of all of a run's that have numbers, that are not used up yet; and those that are."""
+    new: list[Approval] = []
+    old: list[Approval] = []
+    for one in given:
+        (old if (one.mark()["digest"], one.number) in used else new).append(one)
+    return new, old
+
+
+def rejected(given: Iterable[Approval]) -> Finding:
+    """Whether nobody has rejected the environment in this run since the dossier was there."""
+    who = list(dict.fromkeys(plain.text(one.who, 80) or "somebody" for one in given if one.rejected))
+    if not who:
+        return Finding("rejected", True, "nobody rejected it")
+    says = f"{', '.join(who[:5])}{_more(who, 5)} rejected it in this run, and what others approve of it later does not undo that"
+    return Finding("rejected", False, says, "find out why; then begin a new run, and have that approved")
+
+
 def approved(
     gate: Gate,
     count: int,
     given: Sequence[tuple[Approval, Standing]],
     older: Sequence[Approval],
     who_not: Barred,
+    used: Sequence[Approval] = (),
 ) -> tuple[list[dict[str, str]], list[Finding]]:
     """The approvers that count, each with the user or team that they approved for; and what was found.
 
     `count` people must approve, each for another one of the gate's users and teams, so a team that must be represented is one that the
-    count leaves no way around. What was given before the dossier, by a machine, or by somebody who took part counts for nothing.
+    count leaves no way around. What was given before the dossier, was used up, is by a machine, or by somebody who took part counts for
+    nothing.
     """
     entries = [*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", [])]
     notes, strangers, doubted, unknown, good = [], [], [], [], []
@@ -256,6 +318,7 @@ def approved(
         else:
             good.append((approval.who, standing.entries))
     notes += [f"{plain.text(one.who, 80)} approved before the dossier was there" for one in older]
+    notes += [f"{plain.text(one.who, 80)} approved what an earlier verify_approval of this run has counted" for one in used]
     matched = pairs(good)
     passed = len(matched) >= count
     shown = ", ".join(f"{plain.text(who, 80)} for {plain.text(entry, 80)}" for who, entry in matched) or "none"
@@ -264,7 +327,7 @@ def approved(
     says = f"expected {count} of {', '.join(entries)}, found {shown}{'; ' if notes else ''}{'; '.join(notes)}"
     fixes = list(dict.fromkeys(one.fix for one in unknown if one.fix)) or ["have somebody approve who did not take part, in a new run"]
     findings = [Finding("approved", passed, plain.text(says, 1000), "" if passed else "; ".join(fixes))]
-    if not given and not older:
+    if not given and not older and not used:
         says = "the job runs, and nobody is recorded who approved it: an administrator started it past the gate"
     elif strangers:
         says = f"{', '.join(dict.fromkeys(strangers))} let the job start, and no reviewer: an administrator started it past the gate"
@@ -359,6 +422,16 @@ def entered(bundle_id: str, rollouts: Sequence[tuple[str, str]], live: str | Non
     return Finding(name, False, says, "find out which; the production job of that release, run again, enters it")
 
 
+def turned_back(entries: Iterable[Statement], at: Workspace, made: Statement) -> Finding:
+    """Whether production was rolled back since the dossier was compiled: whoever did that knew something that the dossier does not."""
+    name, compiled_at = "rolled back", moment(str(made["predicate"]["finished"]))
+    rollbacks = [said for one in entries if ((said := one["predicate"])["verb"], said["workspace"]) == ("roll_back", at.name)]
+    if since := [said for said in rollbacks if moment(str(said["finished"])) >= compiled_at]:
+        says = f"{at.name} was rolled back at {since[-1]['finished']}, after the dossier was compiled at {made['predicate']['finished']}"
+        return Finding(name, False, says, "begin a new run: its dossier is compiled, and approved, with that known")
+    return Finding(name, True, f"{at.name} was not rolled back since the dossier was compiled")
+
+
 def soaked(gate: Gate, bundle_id: str, statements: Iterable[Statement], now: datetime) -> Iterator[Finding]:
     """Whether the bundle has had traffic long enough where it has to, since the first rollout there that is proven."""
     if not (soak := gate.get("soak")):
@@ -398,8 +471,11 @@ def _pattern(text: str) -> re.Pattern[str]:
 # What deploys rely on.
 
 
-def require(folder: Path, at: Workspace, bundle_id: str) -> None:
-    """Raises Refusal unless this job has verified the approval of a bundle for a workspace: its statement is in the evidence folder."""
+def require(folder: Path, at: Workspace, bundle_id: str) -> dict[str, Any]:
+    """What this job found out when it verified the approval of a bundle for a workspace: the facts of the statement in the evidence folder.
+
+    Raises Refusal unless there is one, and it passed.
+    """
     path = folder / f"{VERB}-{at.name}.json"
     fix = "let verify_approval run before it in this very job, as the journey promote does"
     what = f"nothing says that bundle {bundle_id} was approved for {at.name}"
@@ -414,6 +490,7 @@ def require(folder: Path, at: Workspace, bundle_id: str) -> None:
         raise Refusal(what, f"{path} is about another bundle or workspace, or did not pass", fix)
     if said["links"].get("run", "") != ci.run_url():
         raise Refusal(what, f"{path} is of another run", fix)
+    return dict(said["facts"])
 
 
 def _named(bundle_id: str) -> str:

@@ -57,6 +57,14 @@ def _is(statement: Statement, bundle_id: str, run_url: str, environment: str, no
     return all(facts.get(name) for name in ("reason", "who", "review")) and begun <= now + CLOCKS_APART and now < due
 
 
+def shown(statement: Statement, dossier: Mapping[str, Any]) -> bool:
+    """Whether a dossier shows this very breaking of the glass, so that who approved it has seen it."""
+    seen, facts = dossier["control"].get("break_glass") or {}, statement["predicate"]["facts"]
+    if not seen or seen["review"] != plain.address(facts["review"]):
+        return False
+    return evidence.moment(str(seen["until"])) == evidence.moment(str(facts["review_until"])).replace(microsecond=0)
+
+
 def signed(folder: Path, project: Path) -> list[dict[str, Any]]:
     """The statements of breaking the glass in a folder and those below it that are signed as they have to be; nothing else counts."""
     found = []

@@ -224,7 +224,7 @@ def _trainer(job: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     marks = {**(job["properties"].get("tags") or {}), **(job["properties"].get("properties") or {})}
     person = str(created.get("createdByType")) == "User"
-    who = marks.get("started_by") or (created["createdBy"] if person else "")
+    who = created["createdBy"] if person else marks.get("started_by", "")  # a person can mark a job of theirs as they like
     return {
         "submitted_by": plain.text(created["createdBy"], 120),
         "kind": "person" if person else "application",

@@ -43,9 +43,9 @@ def asset(model: str, dossier_id: str) -> tuple[str, str]:
     return f"dossier-{model}", dossier_id.removeprefix("sha256:")[:16]
 
 
-def chosen(statements: Iterable[tuple[Mapping[str, Any], Envelope]]) -> list[Envelope]:
+def chosen(statements: Iterable[tuple[Mapping[str, Any], Envelope]], own: Iterable[Envelope]) -> list[Envelope]:
     """Of each verb, workspace and subject the first that passed and the last, by when they were finished: one says since when, the other
-    what counts. Runs of the same bundle would add up otherwise."""
+    what counts. Runs of the same bundle would add up otherwise. Those of the job's own come last, all of them."""
     kept: dict[tuple[str, str, str, str], tuple[str, Envelope]] = {}
     for statement, envelope in sorted(statements, key=lambda one: str(one[0]["predicate"]["finished"])):
         said = statement["predicate"]
@@ -54,7 +54,7 @@ def chosen(statements: Iterable[tuple[Mapping[str, Any], Envelope]]) -> list[Env
             kept.setdefault((*key, "first"), (said["finished"], envelope))
         kept |= {(*key, "last"): (said["finished"], envelope)}
     made: list[Envelope] = []
-    for _, envelope in sorted(kept.values(), key=lambda one: one[0]):
+    for envelope in [*(envelope for _, envelope in sorted(kept.values(), key=lambda one: one[0])), *own]:
         if envelope not in made:
             made.append(envelope)
     return made

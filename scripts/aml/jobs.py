@@ -111,12 +111,15 @@ def attempts(client: Client, job: Job, model: str) -> Iterator[tuple[str, dict[s
         attempt += 1
 
 
-def usable(found: Iterable[tuple[str, dict[str, Any]]], *, retrain: bool) -> tuple[str, dict[str, Any]] | None:
+def usable(found: Iterable[tuple[str, dict[str, Any]]], *, retrain: bool, people: bool = False) -> tuple[str, dict[str, Any]] | None:
     """Of a content's attempts, oldest first, the newest that completed or may still; with `retrain` only one that may still.
 
-    The newest, because an older one is what somebody wanted trained again.
+    The newest, because an older one is what somebody wanted trained again. A person's counts only with `people`: a name is no proof of
+    content, and only the principal's jobs are submitted by submit_job alone.
     """
     for name, resource in reversed(list(found)):
+        if not people and (resource.get("systemData") or {}).get("createdByType") == "User":
+            continue
         if status(resource) not in LOST and not (retrain and status(resource) == "Completed"):
             return name, resource
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from aml import ci, endpoint
@@ -20,8 +20,9 @@ ROLLED_BACK = "rolled_back_from"  # tag: the split that the last roll_back left
 class Rollout:
     """One run's move of an endpoint's traffic to a deployment. It writes only while the endpoint says that the rollout is its own."""
 
-    def __init__(self, client: Client, name: str, deployment: str) -> None:
-        self.client, self.name, self.deployment = client, name, deployment
+    def __init__(self, client: Client, name: str, deployment: str, approved: Collection[str] | None = None) -> None:
+        """`approved` are the deployments that served when the move was approved, None where nobody has to."""
+        self.client, self.name, self.deployment, self.approved = client, name, deployment, approved
         self.run = secrets.token_hex(8)
         self.begun = False
         self.origin: Split = {}
@@ -50,6 +51,12 @@ class Rollout:
                     "wait for the end of it, or undo it with roll_back",
                 )
             self.origin = endpoint.parsed(tags[FROM]) if TO in tags else split
+            if self.approved is not None and (others := set(self.origin) - {*self.approved, self.deployment}):
+                raise Refusal(
+                    f"{', '.join(sorted(others))} took over endpoint {self.name} since the approval was verified",
+                    f"another release has moved its traffic: {endpoint.shown(split)}",
+                    "begin a new run, whose approvers see what it would replace now",
+                )
             if TO in tags:
                 ci.say(f"continuing a rollout that began at {endpoint.shown(self.origin)} and stands at {endpoint.shown(split)}")
             document["tags"] = {**tags, FROM: endpoint.shown(self.origin), TO: self.deployment, RUN: self.run}

@@ -158,6 +158,15 @@ def test_the_newest_job_that_completed_or_may_still_is_used(
         assert (used and used[0]) == (wanted and job.name("tiny", wanted))
 
 
+def test_a_job_that_a_person_submitted_under_the_name_is_passed_over(files: Any) -> None:
+    job, client = described(files), Azure()
+    for kind, of_people, people in (("User", None, 1), ("Application", 1, 1)):
+        client.there = {f"jobs/{job.name('tiny', 1)}": {"properties": {"status": "Completed"}, "systemData": {"createdByType": kind}}}
+        for allowed, wanted in ((False, of_people), (True, people)):
+            used = jobs.usable(jobs.attempts(client, job, "tiny"), retrain=False, people=allowed)  # type: ignore[arg-type]
+            assert (used and used[0]) == (wanted and job.name("tiny", wanted))
+
+
 @pytest.mark.parametrize(
     ("url", "clean"),
     [

@@ -206,10 +206,10 @@ class Project:
                 return seen
         raise AssertionError(f"it ended without {text!r}: {seen}")
 
-    def approved(self, bundle_id: str) -> None:
-        """Leave what verify_approval leaves in production's job."""
-        subject = evidence.about_bundle(self.name, bundle_id)
-        made = evidence.statement(subject, "verify_approval", "passed", workspace="prod", started=evidence.now())
+    def approved(self, bundle_id: str, *serving: str) -> None:
+        """Leave what verify_approval leaves in production's job; `serving` are the deployments that took traffic then."""
+        subject, facts = evidence.about_bundle(self.name, bundle_id), {"serving": dict.fromkeys(serving, "")}
+        made = evidence.statement(subject, "verify_approval", "passed", workspace="prod", started=evidence.now(), facts=facts)
         evidence.write(self.folder.parent / "evidence", made)
 
     def evidence(self, verb: str, workspace: str = "dev") -> dict[str, Any]:

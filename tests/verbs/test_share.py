@@ -44,7 +44,7 @@ def test_a_bundle_reaches_prod_through_the_registry_and_back_comes_the_champion(
     better = project.bundle(factor=3)
     assert not project.run("share_model", bundle_id=better).refusal
     assert f"nothing says that bundle {better} was approved for prod" in project.run("deploy_online", "prod", bundle_id=better).refusal
-    project.approved(better)
+    project.approved(better, first)
     second = project.run("deploy_online", "prod", bundle_id=better).output("deployment_name")
     assert project.traffic("prod") == {first: 100}
     assert not project.run("shift_traffic", "prod", deployment_name=second).refusal
