@@ -13,14 +13,14 @@ from emulator.faults import OWN_HOST
 HOST = OWN_HOST
 
 
-def _let_in(call: Call) -> None:
+def let_in(call: Call) -> None:
     secret = (call.cloud.home / "admin_secret").read_text().strip()
     if not hmac.compare_digest(call.request.headers.get("x-emulator-secret", ""), secret):
         raise AzureError(401, "Unauthorized", "The emulator's own routes need its secret; use the command line.")
 
 
 async def status(call: Call) -> dict[str, Any]:
-    _let_in(call)
+    let_in(call)
     cloud = call.cloud
     return {
         "documents": cloud.store.counts(),
@@ -32,12 +32,12 @@ async def status(call: Call) -> dict[str, Any]:
 
 async def timeline(call: Call) -> list[dict[str, Any]]:
     """When jobs, environment builds and server starts ran: seconds since the epoch, of this emulator process."""
-    _let_in(call)
+    let_in(call)
     return [entry for entry in call.cloud.timeline if entry["end"]]
 
 
 async def add_fault(call: Call) -> dict[str, Any]:
-    _let_in(call)
+    let_in(call)
     try:
         return asdict(call.cloud.faults.add(**call.body))
     except TypeError as error:
@@ -45,13 +45,13 @@ async def add_fault(call: Call) -> dict[str, Any]:
 
 
 async def clear_faults(call: Call) -> dict[str, Any]:
-    _let_in(call)
+    let_in(call)
     call.cloud.faults.clear()
     return {}
 
 
 async def set_knob(call: Call) -> dict[str, Any]:
-    _let_in(call)
+    let_in(call)
     try:
         call.cloud.settings.set(call.params["name"], str(call.body["value"]))
     except ValueError as error:
@@ -61,7 +61,7 @@ async def set_knob(call: Call) -> dict[str, Any]:
 
 async def add_identity(call: Call) -> dict[str, Any]:
     """An application with federated credentials and roles: what an Entra administrator does beforehand."""
-    _let_in(call)
+    let_in(call)
     from emulator.arm import roles
     from emulator.entra import models
 
@@ -79,7 +79,7 @@ async def add_identity(call: Call) -> dict[str, Any]:
 
 async def azure_devops(call: Call) -> dict[str, Any]:
     """What the service and its agents do by themselves: start a build or a job, write its timeline, ask for an approval."""
-    _let_in(call)
+    let_in(call)
     from emulator.azure_devops import seeds
 
     return seeds.plant(call.cloud, call.params["what"], call.body)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emulator.admin import _let_in as let_in
+from emulator.admin import let_in
 from emulator.core import Call, Reply
 from emulator.errors import AzureError
 from emulator.github import accounts, issues, repositories, runs
