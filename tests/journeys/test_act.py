@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 EXAMPLE = Path(__file__).parents[2] / "examples" / "flight-delay"
 
 
+def test_a_caller_sees_no_tool_of_the_catalogs_own_work(tmp_path: Path) -> None:
+    _act.prepare_catalog(tmp_path / "catalog")
+    assert [path.name for path in (tmp_path / "catalog" / "scripts").glob("_*")] == ["_setup.py"]
+    assert (tmp_path / "catalog" / "scripts" / "aml" / "__init__.py").is_file()
+    assert not (tmp_path / "catalog" / "scripts" / "emulator").exists()
+
+
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with an empty project in it."""
