@@ -33,12 +33,11 @@ from urllib.parse import urlencode
 import yaml
 
 import _github
-from _gate import AUTHOR, PEOPLE, address
+from _gate import AUTHOR, PEOPLE, REPOSITORY, address
 
 ROOT = Path(__file__).resolve().parent.parent
 STAND_INS = ROOT / "tests" / "journeys" / "stand_ins"
 CATALOG = "contoso/azureml-catalog"
-REPOSITORY = _github.REPOSITORY
 RUNNER = "ubuntu-24.04"
 REQUEST_URL = "https://pipelines.actions.githubusercontent.com/idtoken"
 SET_UP = "set-up-job"

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+REPOSITORY = "contoso/flight-delay"
+"""The project's repository on GitHub."""
 INITIATOR, AUTHOR, APPROVER, OWNER = "rea-lee", "kim-doe", "release-manager", "platform-admin"
 """Who starts the runs, who writes the project, who approves, who owns the organization."""
 PEOPLE = {AUTHOR: "Kim Doe", INITIATOR: "Rea Lee", APPROVER: "Robin Marsh", OWNER: "Pat Adler"}

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import _history
-from _gate import INITIATOR, OWNER, Approve, Gate, Refused, release_manager
+from _gate import INITIATOR, OWNER, REPOSITORY, Approve, Gate, Refused, release_manager
 from emulator import cli
 from emulator.client import Administrator
 
-REPOSITORY = "contoso/flight-delay"
 API = f"https://api.github.com/repos/{REPOSITORY}"
 
 Document = dict[str, Any]

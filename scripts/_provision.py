@@ -17,7 +17,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from _gate import APPROVER, OWNER, PEOPLE, address
+from _gate import APPROVER, OWNER, PEOPLE, REPOSITORY, address
 from aml import access, gates
 from aml.access import ENVIRONMENTS
 from aml.reach import GRAPH
@@ -26,7 +26,6 @@ from emulator import cli
 from emulator.client import Administrator
 from emulator.core import TENANT
 
-REPOSITORY = "contoso/flight-delay"
 AZURE_DEVOPS = {"organization": "contoso", "project": "mlops"}
 REGISTRY_GROUP = "rg-ml-shared"
 

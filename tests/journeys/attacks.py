@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import _act
 import _github
 import _history
-from _gate import APPROVER, INITIATOR, OWNER, Gate, address
-from _provision import AZURE_DEVOPS, REPOSITORY
+from _gate import APPROVER, INITIATOR, OWNER, REPOSITORY, Gate, address
+from _provision import AZURE_DEVOPS
 from aml import command, ledger
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import _act
-from _provision import REPOSITORY
+from _gate import REPOSITORY
 from aml import access, ledger, workspace
 
 if TYPE_CHECKING:
