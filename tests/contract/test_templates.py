@@ -246,7 +246,7 @@ def test_a_job_sets_up_runs_one_verb_a_step_and_keeps_the_evidence(job: Job) -> 
         assert before[0] == {"download": "none"}
         fetched = [FETCHED] if job.stage["stage"] == "export" else []
         assert before[1:] == [{"template": "../steps/setup.yml", "parameters": before[1]["parameters"]}, *fetched]
-        reads_history = {"fetch_depth"} if "compile_dossier" in {verb for verb, _ in job.verbs} else set()
+        reads_history = {"fetch_depth"} if {"compile_dossier", "verify_approval"} & {verb for verb, _ in job.verbs} else set()
         assert set(before[1]["parameters"]) == {"service_connection"} | reads_history
         assert after["template"] == "../steps/evidence.yml"
         workspace = job.variables["AML_WORKSPACE"]
@@ -403,9 +403,10 @@ def test_two_jobs_that_deploy_differ_only_where_they_mean_to() -> None:
     steps = made["strategy"]["runOnce"]["deploy"]["steps"]
     steps[-1]["parameters"]["job"] = "deploy"
     steps.remove(next(step for step in steps if step.get("displayName") == "Verify approval"))
+    assert steps[1]["parameters"].pop("fetch_depth") == 0
     assert made == deploy.job
     dossier = {"AML_DOSSIER_ID": "$[ stageDependencies.share.share.outputs['share.compile_dossier.dossier_id'] ]"}
-    assert production.stage["variables"] == {**deploy.stage["variables"], **dossier}, "the two are what only production has"
+    assert production.stage["variables"] == {**deploy.stage["variables"], **dossier}, "these are what only production has"
 
 
 @pytest.mark.parametrize("path", CALLERS, ids=lambda path: f"{path.parents[1].name}: {path.stem}")
