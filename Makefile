@@ -6,7 +6,7 @@ PYTHON ?= python3
 unexport PYTHONDONTWRITEBYTECODE # compiled once, imports take half the time
 BIN := .venv/bin
 UV := $(BIN)/uv
-NPM = PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --loglevel=error --ignore-scripts
+NPM = PATH="$(abspath $(BIN)):$$PATH" npm --no-audit --no-fund --no-update-notifier --loglevel=error --ignore-scripts
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-annotate --custom-compile-command 'make lock'
 
 help:

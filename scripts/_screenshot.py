@@ -15,12 +15,14 @@ import base64
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -133,7 +135,7 @@ def browser() -> Iterator[Browser]:
             "--no-sandbox",  # it needs rights that a container or a runner may lack; the pages are ours, and reach nothing
             "--proxy-server=http://127.0.0.1:9",
             "--proxy-bypass-list=<-loopback>",
-            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--host-resolver-rules=MAP * ~NOTFOUND",  # a name that is looked up ahead of a request asks no proxy
             f"--user-data-dir={profile}",
         ]
         shell = f'exec "$@" 3</dev/fd/{theirs_read} 4>/dev/fd/{theirs_write}'  # a small shell knows descriptors of one digit
@@ -142,12 +144,14 @@ def browser() -> Iterator[Browser]:
                 ["sh", "-c", shell, "sh", name, *flags],
                 env={**os.environ, "HOME": profile, **needs},
                 pass_fds=(theirs_read, theirs_write),
+                start_new_session=True,  # a group, so that its pages' processes end with it
                 stdout=subprocess.DEVNULL,
                 stderr=said,
             )
             os.close(theirs_read)
             os.close(theirs_write)
-            end = threading.Timer(LIFETIME, process.kill)
+            kill = partial(os.killpg, process.pid, signal.SIGKILL)
+            end = threading.Timer(LIFETIME, kill)
             end.start()
             try:
                 with open(ours_write, "wb", buffering=0) as to, open(ours_read, "rb") as back:
@@ -160,7 +164,7 @@ def browser() -> Iterator[Browser]:
                     yield one
             finally:
                 end.cancel()
-                process.kill()
+                kill()
                 process.wait()
 
 

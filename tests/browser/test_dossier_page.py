@@ -118,14 +118,15 @@ PAPERS = [f"print, light, {width} wide" for width in _screenshot.WIDTHS]
             """<style>@media screen and (prefers-color-scheme:dark){h1{color:#555}} @media (max-width:640px){p{color:#aaa;background:#fff}}
             </style><svg role="img" aria-label="x"><text y="20" fill="#777">x</text></svg>""",
             {"color-contrast: 1, the first <h1": SCREENS[3:], "color-contrast: 1, the first <p": SCREENS[:1],
-             "color-contrast: 2, the first <h1": SCREENS[2:3], "color-contrast in a picture: 1": SCREENS},
+             "color-contrast: 2, the first <h1": SCREENS[2:3], "color-contrast as measured: 1": SCREENS},
             id="what is faint in the dark, on a phone, in a picture",
         ),
         pytest.param(
-            """<b style="color:#888;background:linear-gradient(#fff,#777)">on what</b><a href="https://x.example/"></a>
+            """<b style="color:#888;background:linear-gradient(#fff,#777)">on what</b>
+            <b style="color:#888;background:#fff">\u2192</b><a href="https://x.example/"></a>
             <svg role="img"><circle r="4"/></svg>""",
-            {"color-contrast: 1": SCREENS, "link-name: 1": SCREENS, "svg-img-alt: 1": SCREENS},
-            id="a ground that nobody knows, a link and a picture without words",
+            {"color-contrast as measured: 2": SCREENS, "link-name: 1": SCREENS, "svg-img-alt: 1": SCREENS},
+            id="a ground that nobody knows, an arrow, a link and a picture without words",
         ),
         pytest.param(
             "<style>@media print{p{width:2000px}}</style><table><tr><td style='min-width:700px'>wide</td></tr></table>",
@@ -179,7 +180,10 @@ def test_a_browser_ends_with_what_it_was_for(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(subprocess, "Popen", Started)
     with pytest.raises(ZeroDivisionError), _screenshot.browser():
         raise ZeroDivisionError
-    assert [one.returncode for one in started] == [-signal.SIGKILL]
+    [program] = started
+    assert program.returncode == -signal.SIGKILL
+    of_its_group = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    assert not [line for line in of_its_group.splitlines() if line.split()[0] == str(program.pid) and "Z" not in line]
 
 
 def test_where_no_browser_runs_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
