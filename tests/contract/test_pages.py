@@ -115,6 +115,16 @@ def test_the_roles_are_the_same_on_every_page() -> None:
             assert role in words or (role == access.QUOTA_READER and "locations/vmsizes/read" in words), (page, role)
 
 
+def test_what_a_pipeline_must_extend_is_the_same_everywhere() -> None:
+    (gate,) = yaml.safe_load((EXAMPLE / ".cloud" / "gates.yml").read_text(encoding="utf-8"))["gates"]
+    wanted = gate["required_templates"]["templates"]
+    page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
+    assert re.findall(r'"templatePath": "(.+?)"', page) == wanted
+    (row,) = re.findall(r"required template: (.+?) in `\.ado/stages`", (ROOT / ".ado" / "README.md").read_text(encoding="utf-8"))
+    assert [f".ado/stages/{name}" for name in re.findall(r"`(.+?)`", row)] == wanted
+    assert all((ROOT / path).is_file() for path in wanted)
+
+
 def test_what_the_page_says_of_a_release_is_so() -> None:
     page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
     stages = list(_docs.stage_jobs("release"))
