@@ -22,6 +22,7 @@ from aml import access
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
+WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 # Per page and block: the file of the example that it shows, and what it leaves out of it.
 SHOWN = [
     ("README.md", 0, ".github/workflows/release.yml", ["on/workflow_dispatch", "jobs/release/with"]),
@@ -129,7 +130,7 @@ def test_what_the_page_says_of_a_release_is_so() -> None:
     page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
     stages = list(_docs.stage_jobs("release"))
     (count, told) = re.findall(r"The run has (\w+) stages\.(.+?)\n\n", page, re.DOTALL)[0]
-    assert count == ["no", "one", "two", "three", "four", "five", "six"][len(stages)]
+    assert count == WORDS[len(stages)]
     assert [name.lower() for name in re.findall(r"\*([A-Z]\w+)\*", told)[: len(stages)]] == stages
     defaults = {one["name"]: str(one["default"]) for one in _docs.template("release")["parameters"]}
     assert f"(`{defaults['runner']}`)" in page
@@ -143,6 +144,12 @@ def test_the_options_that_the_linters_page_names_are_its_options() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z]+\b", page))
     assert {"--repository", "--task", "--service", "--format"} <= named
     assert named <= set(re.findall(r"(?<![\w-])--[a-z]+\b", told))
+
+
+def test_the_page_counts_the_pipelines_as_they_are() -> None:
+    page = (EXAMPLE / "docs" / "azure-devops.md").read_text(encoding="utf-8")
+    (count,), (again,) = re.findall(r"(\w+) pipelines, and the checks", page), re.findall(r"the (\w+) files of `\.ado/`", page)
+    assert count == again == WORDS[len(list((EXAMPLE / ".ado").glob("*.yml")))]
 
 
 def test_our_own_messages_in_the_table_of_troubles_are_ours() -> None:
