@@ -18,7 +18,7 @@ from azure_pipelines.repositories import Repository
 from azure_pipelines.templates import expand
 
 import _docs
-from aml import access
+from aml import access, dossier
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
@@ -135,6 +135,11 @@ def test_what_the_page_says_of_a_release_is_so() -> None:
     defaults = {one["name"]: str(one["default"]) for one in _docs.template("release")["parameters"]}
     assert f"(`{defaults['runner']}`)" in page
     assert f"`evidence-train-{defaults['dev_workspace']}-1-1`" in page
+    assert f"`dossier/{dossier.PAGE}` in `evidence-share-{defaults['dev_workspace']}-1-1`" in page
+    asked = re.findall(r'"instructions": "(.+?)"', page)
+    assert asked
+    assert all("dossier of the stage Share" in one for one in asked), "approvers are asked to read what they approve by"
+    assert _docs.source("promote", "dossier_id")[0] == "share"
 
 
 def test_the_options_that_the_linters_page_names_are_its_options() -> None:
