@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,6 +204,25 @@ def test_a_pull_request_is_validated_before_it_is_merged(followed: Followed) -> 
     assert int(policy["--build-definition-id"]) == validate
     assert (policy["--blocking"], policy["--branch"]) == ("true", "main")
     assert CALLERS["pull-request"]["trigger"] == "none"
+
+
+def test_each_path_is_reviewed_by_whom_codeowners_names(followed: Followed) -> None:
+    owned: dict[str, set[str]] = {}
+    for line in (EXAMPLE / ".github" / "CODEOWNERS").read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            path, owner = line.split()
+            owned.setdefault(owner.removeprefix("@contoso/"), set()).add(f"{path}*" if path.endswith("/") else path)
+    owned["ml-platform"].remove("/.github/*")  # nothing reads it in Azure Repos
+    groups = {}
+    for call in followed.calls:
+        if call["words"][:4] == ["devops", "security", "group", "list"]:
+            name, _, rest = " ".join(call["words"]).partition("displayName=='")[2].partition("'].")
+            groups[str(uuid.UUID(int=call["number"]))] = name if rest.startswith("originId") else ""
+    policies = followed.commands("repos", "policy", "required-reviewer", "create")
+    assert {groups[one["--required-reviewer-ids"]]: set(one["--path-filter"].split(";")) for one in policies} == owned
+    assert {(one["--blocking"], one["--enabled"], one["--branch"]) for one in policies} == {("true", "true", "main")}
+    made = {one["--name"] for one in followed.commands("devops", "security", "group", "create")}
+    assert made == owned.keys()
 
 
 def test_every_call_that_is_written_down_is_whole(followed: Followed) -> None:
