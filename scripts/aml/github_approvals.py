@@ -41,18 +41,23 @@ class Run:
         found = list(self._client.pages(f"actions/runs/{self._run}/approvals"))
         wanted = gate["environment"].lower()
         return [
-            Approval(str(user.get("login", "")), PERSON if user.get("type") == "User" else BOT, str(one.get("comment") or ""))
+            Approval(
+                str(user.get("login", "")),
+                PERSON if user.get("type") == "User" else BOT,
+                str(one.get("comment") or ""),
+                rejected=one["state"] == "rejected",
+            )
             for one in found
-            if one.get("state") == "approved" and wanted in {str(each["name"]).lower() for each in one.get("environments") or []}
+            if one.get("state") in ("approved", "rejected")
+            and wanted in {str(each["name"]).lower() for each in one.get("environments") or []}
             for user in (one.get("user") or {},)
         ]
 
     def initiators(self) -> list[str]:
-        found = self._client.get(f"actions/runs/{self._run}")
-        if found is None:
-            why = "GitHub says 404 for what a token may not see"
-            raise Refusal(f"Run {self._run} can't be read", why, "grant the job `permissions: actions: read`")
-        names = [str((found.get(key) or {}).get("login", "")) for key in ("actor", "triggering_actor")]
+        latest = self._read(f"actions/runs/{self._run}")
+        # A run tells who triggered its latest attempt, and each attempt who triggered that one.
+        earlier = [self._read(f"actions/runs/{self._run}/attempts/{number}") for number in range(1, int(latest["run_attempt"]))]
+        names = [str((one.get(key) or {}).get("login", "")) for one in (*earlier, latest) for key in ("actor", "triggering_actor")]
         return list(dict.fromkeys(name for name in names if name))
 
     def standing(self, gate: Gate, approval: Approval, protected: bool) -> Standing:
@@ -105,6 +110,13 @@ class Run:
             return bool(head)
         found = self._client.get(f"compare/{part(commit)}...{part(head['sha'])}", per_page="1")
         return bool(found) and found.get("status") in ("identical", "ahead")
+
+    def _read(self, path: str) -> dict[str, Any]:
+        found = self._client.get(path)
+        if found is None:
+            why = f"GitHub says 404 for {path}, as it does for what a token may not see"
+            raise Refusal(f"Run {self._run} can't be read", why, "grant the job `permissions: actions: read`")
+        return dict(found)
 
     def _member(self, team: str, who: str) -> bool | None:
         """Whether somebody is in a team; None if this token may not know."""

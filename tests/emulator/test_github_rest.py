@@ -410,6 +410,22 @@ def test_a_run(hub: Hub) -> None:
     assert error(hub.ask("GET", "actions/runs/1")) == (404, "Not Found")
 
 
+def test_a_run_that_is_run_again(hub: Hub) -> None:
+    run = hub.run(actor="dev")
+    hub.seed(f"/repos/{hub.repository}/runs/{run['id']}", {"conclusion": "failure"}, "PATCH")
+    hub.seed(f"/repos/{hub.repository}/runs/{run['id']}/attempts", {"login": "ann"})
+    found = hub.get(f"actions/runs/{run['id']}")
+    assert (found["run_attempt"], found["status"], found["conclusion"]) == (2, "in_progress", None)
+    assert (found["actor"]["login"], found["triggering_actor"]["login"]) == ("dev", "ann")
+    assert found["previous_attempt_url"] == f"{run['url']}/attempts/1"
+    assert hub.get(f"actions/runs/{run['id']}/attempts/2") == found
+    first = hub.get(f"actions/runs/{run['id']}/attempts/1")
+    assert (first["id"], first["run_attempt"], first["triggering_actor"]["login"]) == (run["id"], 1, "dev")
+    assert (first["status"], first["previous_attempt_url"]) == ("completed", None)
+    for attempt in ("0", "3", "x"):
+        assert error(hub.ask("GET", f"actions/runs/{run['id']}/attempts/{attempt}")) == (404, "Not Found")
+
+
 def test_a_missing_environment_is_made_without_protection(hub: Hub) -> None:
     run = hub.run()
     job = hub.job(run, name="promote", environment="productoin")

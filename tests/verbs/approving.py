@@ -6,6 +6,7 @@ import os
 import subprocess
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +65,13 @@ class Place(ABC):
             flags = self.platform(patch)
             assert apply_gates.main([f"--project={self.project.folder}", *flags]) == 0
 
-    def again(self) -> None:
-        """The job production asks once more, in another attempt of the run."""
+    def again(self, who: str = INITIATOR) -> None:
+        """The job production asks once more, in another attempt of the run, which somebody began."""
         self.wait()
+
+    @abstractmethod
+    def reject(self, who: str) -> None:
+        """As a reviewer who says no: the job production does not start."""
 
     @abstractmethod
     def team(self, *members: str) -> None:
@@ -186,6 +191,16 @@ class GitHub(Place):
         self.rest("POST", f"actions/runs/{self.run}/pending_deployments", who, body)
         assert self.started()
 
+    def reject(self, who: str) -> None:
+        environment = self.rest("GET", "environments/production")["id"]
+        body = {"environment_ids": [environment], "state": "rejected", "comment": "no"}
+        self.rest("POST", f"actions/runs/{self.run}/pending_deployments", who, body)
+        assert not self.started()
+
+    def again(self, who: str = INITIATOR) -> None:
+        self.azure.ask("POST", f"/github/repos/{self.name}/runs/{self.run}/attempts", {"login": who})
+        self.wait()
+
     def bypass(self, recorded: bool = True) -> None:
         body = {"login": OWNER, "environments": ["production"], "comment": "now", "recorded": recorded}
         self.azure.ask("POST", f"/github/repos/{self.name}/runs/{self.run}/bypass", body)
@@ -246,9 +261,10 @@ class AzureDevOps(Place):
     def gate(self) -> Any:
         return self.rest("GET", "distributedtask/environments", name="production")["value"][0]
 
-    def check(self) -> Any:
-        """The environment's approval."""
-        query = {"resourceType": "environment", "resourceId": str(self.gate()["id"]), "$expand": "settings"}
+    def check(self, kind: str = "environment") -> Any:
+        """The approval of the environment, or of the service connection (endpoint)."""
+        id = self.gate()["id"] if kind == "environment" else self.rest("GET", "serviceendpoint/endpoints")["value"][0]["id"]
+        query = {"resourceType": kind, "resourceId": str(id), "$expand": "settings"}
         found = self.rest("GET", "pipelines/checks/configurations", **query)["value"]
         return next(one for one in found if one["settings"].get("approvers"))
 
@@ -269,25 +285,34 @@ class AzureDevOps(Place):
         self.jobs["share"] = self.play("jobs", build_id=self.run, name="share.share")["access_token"]
 
     def wait(self) -> None:
-        asked = self.check()["settings"]
-        names = [one["displayName"] for one in asked["approvers"]]
-        self.waiting = self.play(
-            "approvals", build_id=self.run, stage="production", approvers=names, environment="production",
-            minimum=asked["minRequiredApprovers"], requester_may_approve=not asked["requesterCannotBeApprover"],
-        )["id"]  # fmt: skip
+        """The stage asks for the approvals of its environment and of its service connection."""
         point = str(uuid.uuid4())
-        records = [
-            {"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self.stages["production"]},
-            {"id": self.waiting, "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point},
-        ]
+        records = [{"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self.stages["production"]}]
+        self.waiting = []
+        for kind, of in (("environment", {"environment": "production"}), ("endpoint", {"connection": "azureml-production"})):
+            asked = self.check(kind)["settings"]
+            names = [one["displayName"] for one in asked["approvers"]]
+            made = self.play(
+                "approvals", build_id=self.run, stage="production", approvers=names, minimum=asked["minRequiredApprovers"],
+                requester_may_approve=not asked["requesterCannotBeApprover"], **of,
+            )  # fmt: skip
+            self.waiting.append(made["id"])
+            records.append({"id": made["id"], "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point})
         self.play("timeline", build_id=self.run, records=records)
         self.jobs["production"] = self.play("jobs", build_id=self.run, name="production.production")["access_token"]
 
-    def approve(self, who: str, comment: str = "fine") -> None:
-        self.rest("PATCH", "pipelines/approvals", who, [{"approvalId": self.waiting, "status": "approved", "comment": comment}])
+    def approve(self, who: str, comment: str = "fine", of: Sequence[int] = (0, 1)) -> None:
+        """Approve what the stage waits for: 0 is the environment's, 1 the service connection's."""
+        decisions = [{"approvalId": self.waiting[one], "status": "approved", "comment": comment} for one in of]
+        self.rest("PATCH", "pipelines/approvals", who, decisions)
 
-    def bypass(self, recorded: bool = True) -> None:
-        self.play("approvals/bypass", approval_id=self.waiting, who=address(OWNER), comment="now", recorded=recorded)
+    def reject(self, who: str) -> None:
+        decisions = [{"approvalId": one, "status": "rejected", "comment": "no"} for one in self.waiting]
+        self.rest("PATCH", "pipelines/approvals", who, decisions)
+
+    def bypass(self, recorded: bool = True, of: Sequence[int] = (0, 1)) -> None:
+        for one in of:
+            self.play("approvals/bypass", approval_id=self.waiting[one], who=address(OWNER), comment="now", recorded=recorded)
 
     def act_as(self, job: str, patch: pytest.MonkeyPatch) -> None:
         env = {

@@ -406,6 +406,10 @@ async def get_run(ask: Ask) -> Any:
     return runs.shown(ask.cloud, ask.repository, run)
 
 
+async def get_attempt(ask: Ask) -> Any:
+    return runs.shown(ask.cloud, ask.repository, runs.attempt(_run(ask), ask.params["attempt"]))
+
+
 async def list_pending(ask: Ask) -> Any:
     login = ask.caller.login if ask.caller.kind == "user" else ""
     return runs.pending(ask.cloud, ask.repository, _run(ask), login)

@@ -64,9 +64,34 @@ def create(cloud: Cloud, repository: Document, body: Document) -> Document:
         "run_number": next_number(cloud, f"run_number/{repository['full_name']}/{path}"), "run_attempt": int(body.get("run_attempt", 1)),
         "display_title": body.get("display_title") or body.get("name", "release"), "status": "in_progress", "conclusion": None,
         "referenced_workflows": body.get("referenced_workflows") or [], "head_repository": body.get("head_repository"),
-        "created_at": stamp(cloud), "updated_at": stamp(cloud), "reviews": [], "jobs": [],
+        "created_at": stamp(cloud), "updated_at": stamp(cloud), "reviews": [], "jobs": [], "attempts": {},
     }  # fmt: skip
-    return cloud.store.put(key(repository, made["id"]), "github_run", made)
+    for earlier in range(1, made["run_attempt"]):  # of a run that is told of late
+        made["attempts"][str(earlier)] = {"triggering_actor": actor, "run_started_at": made["created_at"]}
+    return cloud.store.put(key(repository, made["id"]), "github_run", _attempted(cloud, made))
+
+
+def again(cloud: Cloud, repository: Document, run: Document, login: str) -> Document:
+    """Somebody runs jobs of it again, as the page of a run lets them: the same run, and what was reviewed stays, in another attempt."""
+    if accounts.user(cloud, login) is None:
+        accounts.save_user(cloud, login)
+    run |= {"run_attempt": run["run_attempt"] + 1, "triggering_actor": login, "status": "in_progress", "conclusion": None}
+    return save(cloud, repository, _attempted(cloud, run))
+
+
+def _attempted(cloud: Cloud, run: Document) -> Document:
+    """The run, with what is its own of the attempt that begins."""
+    run["attempts"][str(run["run_attempt"])] = {"triggering_actor": run["triggering_actor"], "run_started_at": stamp(cloud)}
+    return run
+
+
+def attempt(run: Document, number: str) -> Document:
+    """The run as it was in one of its attempts. Raises GitHub's 404. What became of an earlier one is not kept: it counts as completed."""
+    found = run["attempts"].get(number)
+    if found is None:
+        raise not_found()
+    ended = {} if int(number) == run["run_attempt"] else {"status": "completed"}
+    return {**run, **found, **ended, "run_attempt": int(number)}
 
 
 def save(cloud: Cloud, repository: Document, run: Document) -> Document:
@@ -343,7 +368,8 @@ def shown(cloud: Cloud, repository: Document, run: Document) -> Document:
         "actor": accounts.shown_user(cloud, run["actor"]),
         "run_attempt": run["run_attempt"],
         "referenced_workflows": run["referenced_workflows"],
-        "run_started_at": run["created_at"],
+        "run_started_at": run["attempts"][str(run["run_attempt"])]["run_started_at"],
+        "previous_attempt_url": f"{url}/attempts/{before}" if str(before := run["run_attempt"] - 1) in run["attempts"] else None,
         "triggering_actor": accounts.shown_user(cloud, run["triggering_actor"]),
         "jobs_url": f"{url}/jobs",
         "logs_url": f"{url}/logs",

@@ -100,6 +100,12 @@ async def begin_run(call: Call) -> Any:
     return Reply(201, runs.shown(call.cloud, repository, _done(call, lambda: runs.create(call.cloud, repository, body))))
 
 
+async def begin_attempt(call: Call) -> Any:
+    """Somebody, by ``login``, runs jobs of a workflow run again."""
+    body, (repository, run) = _body(call), _run(call)
+    return Reply(201, runs.shown(call.cloud, repository, _done(call, lambda: runs.again(call.cloud, repository, run, body["login"]))))
+
+
 async def end_run(call: Call) -> Any:
     """A workflow run ended, with a ``conclusion``; its jobs that still wait or run are cancelled."""
     body, (repository, run) = _body(call), _run(call)
