@@ -1,8 +1,8 @@
 """Export every release of a workspace in a period, each with the chain of statements that led to it, as JSON and as a page.
 
-The chain goes from the job over gate, bundle, trial and share to the check, the smoke test and the rollout in production; every
-signature and every link of the ledger is checked on the way. What is missing is said, and ends it with 1: a link, an entry, a deployment
-that takes traffic and was never recorded.
+The chain goes from the job over gate, bundle, trial and share to the approval, with who gave it, the check, the smoke test and the rollout
+in production; every signature and every link of the ledger is checked on the way. What is missing is said, and ends it with 1: a link, an
+entry, a deployment that takes traffic and was never recorded.
 
 A principal reads the ledger of its own workspace alone. So the folder of an export also holds the ledger's entries as they are stored,
 and an export takes what other workspaces' exports left there, or in --ledgers: run it for dev with --only-ledger, then for prod. Entries

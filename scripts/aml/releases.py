@@ -106,6 +106,10 @@ def _chain(known: Sequence[Recorded], rollout: Recorded, stage: str) -> list[dic
     def elsewhere(one: Recorded) -> bool:
         return one.about == bundle and one.workspace != here
 
+    def of_run(one: Recorded) -> bool:
+        # The job that deploys verifies the approval itself, so that of another run is not this one's.
+        return of_bundle_here(one) and one.said["links"].get("run") == rollout.said["links"].get("run")
+
     sealed = last("seal_bundle", of_bundle)
     document = sealed.said["facts"].get("bundle") if sealed else None
     job = document["job"] if document and not invalid(document) else None
@@ -123,6 +127,7 @@ def _chain(known: Sequence[Recorded], rollout: Recorded, stage: str) -> list[dic
         chain += [
             _link("trial", "smoke_test", last("smoke_test", elsewhere)),
             _link("share", "share_model", last("share_model", of_bundle)),
+            _approved(last("verify_approval", of_run)),
         ]
     chain += [
         _link("verify", "verify_bundle", last("verify_bundle", of_bundle_here)),
@@ -137,6 +142,19 @@ def _link(name: str, verb: str, found: Recorded | None, unknown: str = "") -> di
         return {"link": name, "missing": unknown or f"no {verb} is recorded before it"}
     wrong = "" if found.said["verdict"] == "passed" else f"the last {verb} before it {found.said['verdict']}"
     return {"link": name, **found.shown(), **({"missing": wrong} if wrong else {})}
+
+
+def _approved(found: Recorded | None) -> dict[str, Any]:
+    """The link of a verify_approval, with who approved and for which user or team of the gate; who is not named did not."""
+    link = _link("approval", "verify_approval", found, "no verify_approval of its run is recorded before it")
+    if found is None:
+        return link
+    listed = found.said["facts"].get("approvers")
+    people = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    link["approvers"] = [{"who": str(one.get("who", "")), "for": str(one.get("for", ""))} for one in people if one.get("who")]
+    if not link["approvers"]:
+        link.setdefault("missing", "the verify_approval before it does not say who approved")
+    return link
 
 
 def missing(release: Mapping[str, Any]) -> list[str]:
@@ -174,6 +192,9 @@ def page(document: Mapping[str, Any]) -> str:
         if glass := release.get("break_glass"):
             said = f"{safe(glass['who'])} declared an emergency. The reason: {safe(glass['reason'], 1000)}"
             lines += ["", f"**BREAK-GLASS**: {said} Its review, {safe(glass['review'])}, was due {safe(glass['review_until'])}."]
+        for link in release["chain"]:
+            if people := link.get("approvers"):
+                lines += ["", "Approved by " + ", ".join(f"{safe(one['who'])} for {safe(one['for'])}" for one in people) + "."]
         if release["chain"]:
             lines += ["", "| link | verdict | workspace | finished | entry |", "| --- | --- | --- | --- | --- |"]
         for link in release["chain"]:

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import _act
-from _gate import INITIATOR, Gate, release_manager
+from _gate import APPROVER, INITIATOR, Gate, release_manager
 from aml import ledger, workspace
 
 if TYPE_CHECKING:
@@ -72,8 +72,11 @@ def test_an_export_tells_of_every_release_with_its_chain(world: World, released:
     assert (first["bundle"], first["deployment"]) == (released.outputs["bundle_id"], released.outputs["deployment_name"])
     assert {link["link"]: link["workspace"] for link in first["chain"]} == {
         **dict.fromkeys(("job", "gate", "bundle", "trial", "share"), "dev"),
-        **dict.fromkeys(("verify", "smoke", "rollout"), "prod"),
+        **dict.fromkeys(("approval", "verify", "smoke", "rollout"), "prod"),
     }
+    (approval,) = [link for link in first["chain"] if link["link"] == "approval"]
+    assert [one["for"] for one in approval["approvers"]] == ["release-managers"]
+    assert approval["approvers"][0]["who"].partition("@")[0] == APPROVER
     assert "**Complete: every link is there" in file.with_suffix(".md").read_text(encoding="utf-8")
     assert "Releases in prod" in run.jobs["export"].summary
     (kept,) = run.artifacts.glob("evidence-ledger-dev-*/ledgers/dev/entries")

@@ -208,7 +208,8 @@ class Project:
 
     def approved(self, bundle_id: str, *serving: str) -> None:
         """Leave what verify_approval leaves in production's job; `serving` are the deployments that took traffic then."""
-        subject, facts = evidence.about_bundle(self.name, bundle_id), {"serving": dict.fromkeys(serving, "")}
+        subject = evidence.about_bundle(self.name, bundle_id)
+        facts = {"serving": dict.fromkeys(serving, ""), "approvers": [{"who": "robin", "for": "release-managers"}]}
         made = evidence.statement(subject, "verify_approval", "passed", workspace="prod", started=evidence.now(), facts=facts)
         evidence.write(self.folder.parent / "evidence", made)
 

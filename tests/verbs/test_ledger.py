@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -481,9 +482,22 @@ def test_a_release_is_exported_with_its_whole_chain(signed: Any) -> None:
     document = json.loads((out / "releases-prod.json").read_text())
     [release] = document["releases"]
     assert (release["bundle"], release["what"], release["verdict"]) == (bundle_id, "release", "passed")
-    assert [link["link"] for link in release["chain"]] == ["job", "gate", "bundle", "trial", "share", "verify", "smoke", "rollout"]
+    assert [link["link"] for link in release["chain"]] == [
+        "job",
+        "gate",
+        "bundle",
+        "trial",
+        "share",
+        "approval",
+        "verify",
+        "smoke",
+        "rollout",
+    ]
+    assert release["chain"][5]["approvers"] == [{"who": "robin", "for": "release-managers"}]
     assert document["problems"] == []
-    assert "**Complete: every link is there" in (out / "releases-prod.md").read_text()
+    page = (out / "releases-prod.md").read_text()
+    assert "**Complete: every link is there" in page
+    assert "Approved by robin for release-managers." in page
     again = export(signed)
     assert not again.refusal
 
@@ -530,12 +544,51 @@ def test_a_ledger_without_an_entry_is_kept_as_one(signed: Any) -> None:
     assert "0 entries, the last is none" in (signed.folder.parent / "export" / "ledger-dev.md").read_text()
 
 
-def test_a_link_that_nobody_recorded_is_missing(signed: Any) -> None:
-    released(signed, leave_out="smoke_test-prod")
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ("smoke_test-prod", "smoke: no smoke_test is recorded before it"),
+        ("verify_approval-prod", "approval: no verify_approval of its run is recorded before it"),
+    ],
+)
+def test_a_link_that_nobody_recorded_is_missing(signed: Any, left_out: str, said: str) -> None:
+    released(signed, leave_out=left_out)
     export(signed, "dev")
     done = export(signed)
     assert "the evidence of prod is not complete. 1 thing is missing or wrong" in done.refusal
-    assert "smoke: no smoke_test is recorded before it" in done.err
+    assert said in done.err
+
+
+@pytest.mark.parametrize(
+    ("facts", "run", "missing"),
+    [
+        ({"approvers": [{"who": "robin", "for": "release-managers"}]}, "https://ci/1", None),
+        (
+            {"approvers": [{"who": "robin", "for": "release-managers"}]},
+            "https://ci/2",
+            "no verify_approval of its run is recorded before it",
+        ),
+        ({"approvers": []}, "https://ci/1", "the verify_approval before it does not say who approved"),
+        ({"approvers": "robin"}, "https://ci/1", "the verify_approval before it does not say who approved"),
+        ({}, "https://ci/1", "the verify_approval before it does not say who approved"),
+    ],
+)
+def test_an_approval_counts_for_its_run_and_names_who_gave_it(facts: dict[str, Any], run: str, missing: str | None) -> None:
+    from aml import releases
+
+    def recorded(number: int, verb: str, run: str, facts: dict[str, Any]) -> releases.Recorded:
+        subject = evidence.about_bundle("delay", "sha256:" + "ab" * 32)
+        made = evidence.statement(subject, verb, "passed", workspace="prod", started=evidence.now(), links={"run": run}, facts=facts)
+        entry: Any = SimpleNamespace(statement=made, sequence=number, document={"envelope": {"payload": "e30="}})
+        return releases.Recorded("prod", entry)
+
+    known = [recorded(1, "verify_approval", run, facts), recorded(2, "shift_traffic", "https://ci/1", {})]
+    (release,) = releases.releases(known, "prod", "prod", "", "9")
+    (link,) = [one for one in release["chain"] if one["link"] == "approval"]
+    assert link.get("missing") == missing
+    assert link.get("approvers", []) == (facts["approvers"] if missing is None else [])
+    (dev,) = releases.releases(known, "prod", "dev", "", "9")
+    assert "approval" not in {one["link"] for one in dev["chain"]}
 
 
 def test_what_takes_traffic_and_was_never_recorded_is_told(signed: Any) -> None:
@@ -561,7 +614,7 @@ def test_hostile_text_forges_nothing_on_the_page() -> None:
     from aml import releases
 
     text = "<img src=x onerror=alert(1)> | **missing** \n# Complete [a](javascript:b) \x1b[2J"
-    link = {"link": "gate", "verdict": text, "workspace": text, "finished": text, "entry": 1}
+    link = {"link": "gate", "verdict": text, "workspace": text, "finished": text, "entry": 1, "approvers": [{"who": text, "for": text}]}
     release = {"what": "release", "model": text, "finished": text, "verdict": text, "bundle": text, "endpoint": text, "deployment": text}
     document = {"workspace": text, "since": "", "until": text, "problems": [text], "ledgers": {text: {"entries": 1, "head": text}}}
     page = releases.page({**document, "releases": [{**release, "entry": 1, "chain": [link, {"link": "smoke", "missing": text}]}]})
