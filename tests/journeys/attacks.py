@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -28,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 import _act
 import _github
 import _history
-from _gate import APPROVER, INITIATOR, OWNER, REPOSITORY, Gate, address
-from _provision import AZURE_DEVOPS
+from _gate import APPROVER, INITIATOR, OWNER, Gate, address
+from _provision import AZURE_DEVOPS, REPOSITORY
 from aml import command, ledger
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ class Bench:
     candidate: _act.Run = field(default_factory=_act.Run)
     passed: bool = False  # whether an administrator let the job begin, which Azure DevOps keeps to itself
     waiting: Rows = field(default_factory=dict)  # what the emulator had when the candidate waited
-    other: Bench | None = None
+    entered: dict[str, list[str]] = field(default_factory=dict)  # and what the ledgers had
+    other: Bench | None = None  # whose candidate waits as well
     _services: dict[str, BlobServiceClient] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -172,7 +174,13 @@ class Bench:
         self.made = {f"AML_{name.upper()}": self.candidate.outputs[name] for name in ("bundle_id", "dossier_id")}
         over = self.rows()
         self.bring_back(self.waiting)
+        self.remember()
         return over
+
+    def remember(self) -> None:
+        """What there is now is what every attack begins with."""
+        self.waiting = self.rows()
+        self.entered = {workspace: self.entries(workspace) for workspace in ("dev", "prod")}
 
     def another(self, *edits: tuple[str, str, str], job_name: str, model_version: str) -> Bench:
         """Another candidate that waits at the gate as well: sealed anew after edits, and shared by a run of its own."""
@@ -293,14 +301,21 @@ class Bench:
         """A job of the candidate's run with what its engine gives it, a checkout and folders of its own."""
         place = self.place / f"{next(self._numbers)}-{name}"
         (place / "evidence").mkdir(parents=True)
-        subprocess.run(["git", "clone", "-q", str(self.world.place / "project"), str(place / "checkout")], check=True)
-        subprocess.run(["git", "-C", str(place / "checkout"), "reset", "-q", "--hard", self.commit], check=True)
+        shutil.copytree(self._checkout(self.commit), place / "checkout")
         env = {**self.world.env, "PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", "HOME": str(place)}
         env |= {"AML_PROJECT": ".", "AML_WORKSPACE": WORKSPACES[name], "AML_ENVIRONMENT": ENVIRONMENTS["production"], **self.made}
         env |= {"AML_EVIDENCE": str(place / "evidence"), "AML_STATEMENTS": str(place / "statements"), "AML_PROD_WORKSPACE": "prod"}
         env |= {"AML_FROM": "registry" if name == "production" else ""}
         said = self._on_github(name, title, place) if self.on_github else self._on_azure_devops(name, connection, place)
         return Job(env | said, place / "checkout")
+
+    def _checkout(self, commit: str) -> Path:
+        """The project at a commit, to be copied."""
+        place = self.place / commit
+        if not place.exists():
+            subprocess.run(["git", "clone", "-q", str(self.world.place / "project"), str(place)], check=True)
+            subprocess.run(["git", "-C", str(place), "reset", "-q", "--hard", commit], check=True)
+        return place
 
     def _on_github(self, name: str, title: str, place: Path) -> dict[str, str]:
         """What a step sees on GitHub. https://docs.github.com/actions/reference/workflows-and-actions/variables"""
@@ -389,16 +404,15 @@ class Bench:
 
     @contextlib.contextmanager
     def rewound(self) -> Iterator[None]:
-        """What happens inside has not happened afterwards; of files in storage new ones go, and `overwritten` brings back others."""
+        """What happens inside has not happened afterwards; of what is in storage, ledgers forget what was entered."""
         self.bring_back(self.waiting)
-        files = {account: self.files(account) for account in self.accounts()}
         try:
             yield
         finally:
-            for account, known in files.items():
-                for path in set(self.files(account)) - set(known):
+            for workspace, known in self.entered.items():
+                for path in set(self.entries(workspace)) - set(known):
                     container, _, name = path.partition("/")
-                    self.container(account, container).delete_blob(name)
+                    self.container(self.account(workspace), container).delete_blob(name)
             self.bring_back(self.waiting)
             self.passed = False
 
@@ -413,9 +427,9 @@ class Bench:
         return self._service(account).get_container_client(name)
 
     def files(self, account: str) -> dict[str, str]:
-        """The ETag of every blob of an account, by container and name."""
-        containers = [self.container(account, one.name) for one in self._service(account).list_containers()]
-        return {f"{one.container_name}/{blob.name}": str(blob.etag) for one in containers for blob in one.list_blobs()}
+        """The ETag of every blob of an account but those of its ledger, by container and name."""
+        containers = [one.name for one in self._service(account).list_containers() if one.name != ledger.CONTAINER]
+        return {f"{name}/{blob.name}": str(blob.etag) for name in containers for blob in self.container(account, name).list_blobs()}
 
     def _service(self, account: str) -> BlobServiceClient:
         from azure.storage.blob import BlobServiceClient
@@ -448,15 +462,19 @@ class Bench:
         container, _, name = path.partition("/")
         return bytes(self.container(account, container).download_blob(name).readall())
 
-    def ledger_of(self, workspace: str) -> tuple[str, list[str]]:
-        """The storage account of a workspace's ledger, and the paths of the entries in their order."""
-        account = f"st{self.world.spec(workspace)['workspace_name'].replace('-', '')[-22:]}"
-        return account, sorted(path for path in self.files(account) if path.startswith(f"{ledger.CONTAINER}/entries/"))
+    def account(self, workspace: str) -> str:
+        """The storage account of a workspace."""
+        return f"st{self.world.spec(workspace)['workspace_name'].replace('-', '')[-22:]}"
+
+    def entries(self, workspace: str) -> list[str]:
+        """The paths of the entries of a workspace's ledger, in their order."""
+        names = self.container(self.account(workspace), ledger.CONTAINER).list_blob_names(name_starts_with="entries/")
+        return [f"{ledger.CONTAINER}/{name}" for name in sorted(names)]
 
     # --- production, byte for byte ---
 
     def live(self) -> dict[str, str]:
-        """What an attack may not change: production's endpoint, all below its resource group, its blobs, and the registry's mark of it.
+        """What an attack may not change: all below production's resource group, its files, and the registry's mark of what is live.
 
         Its ledger is left out: what was refused is entered there.
         """
@@ -468,9 +486,7 @@ class Bench:
         assert any("/deployments/" in id for id in found), "something is live"
         [mark] = [json.loads(body)["properties"] for id, (_, _, body) in rows.items() if id.endswith(model)]
         found["live"] = json.dumps(mark)  # without when it was last written: shift_traffic tries whether it may be, first of all
-        found["endpoint"] = repr(self.world.endpoint("prod"))
-        account, _ = self.ledger_of("prod")
-        return found | {path: etag for path, etag in self.files(account).items() if not path.startswith(ledger.CONTAINER)}
+        return found | self.files(self.account("prod"))
 
     def refused(self, job: Job, verb: str, *words: str, lines: int = 1, **more: str) -> Ended:
         """Run a verb that has to refuse: exit 1, in one line (after `lines` - 1 others) that has all the words, production untouched."""

@@ -51,16 +51,16 @@ def at_the_gate(world: World, released: _act.Run, tmp_path_factory: pytest.TempP
     log_metric(world, released.outputs["job_name"], METRIC)
     hostile = ["git", "-C", str(world.place / "project"), "-c", f"user.name={HOSTILE}", "-c", f"user.email={AUTHOR}@contoso.com"]
     subprocess.run([*hostile, "commit", "-q", "--allow-empty", "-m", f"::error::forged {HOSTILE}\n\n::error::forged"], check=True)
-    before: dict[str, str] = {}
+    before: list[Any] = []
 
     def approve(gate: Gate) -> None:
         """The author approves; what that leads to is for a test below to say."""
-        before.update(made.live())
+        before.extend((made.live(), world.endpoint("prod")))
         made.may_approve(AUTHOR)
         gate.approve(AUTHOR)
 
     over = made.bring_to_the_gate(*EDITS, approve=approve, actor=DANA)
-    assert made.live() == before
+    assert [made.live(), world.endpoint("prod")] == before
     waiting = made.waiting
     yield made
     if made.waiting is waiting:  # it was never promoted, so it is rejected, as it was
@@ -221,7 +221,7 @@ def test_one_approval_where_two_are_needed(bench: Bench, production: Job) -> Non
 @pytest.mark.parametrize("recorded", [True, False])
 def test_an_administrator_who_starts_the_job_past_its_gate(bench: Bench, recorded: bool) -> None:
     bench.bypass(recorded=recorded)
-    seen = "nobody is recorded who approved it: an administrator started it past the gate"
+    seen = "an administrator started it past the gate"
     if recorded:
         seen = "as an administrator they could have gone past the gate" if bench.on_github else "let it pass without an approval"
     stopped(bench, bench.production(), "verify_approval", "found none", seen)
@@ -310,12 +310,13 @@ def test_a_byte_of_code_or_configuration_that_changed_after_the_approval(bench: 
     ):
         text, said = production.edit(path, old, new), f"{path.removesuffix('/score.py')} is sha256:"
         bench.refused(production, "verify_bundle", "is not what was sealed", said, lines=2)
-        bench.refused(production, "deploy_online", "the checkout is not what was sealed", said)
+        if path == SCORE:  # the same is looked at again right before it is deployed
+            bench.refused(production, "deploy_online", "the checkout is not what was sealed", said)
         (production.folder / path).write_text(text, encoding="utf-8")
 
 
 def test_a_dossier_that_was_changed_after_the_approval(bench: Bench, production: Job) -> None:
-    with bench.overwritten(*handover(bench), rewritten(lambda found: found["dossier"]["risk"].update({"class": "low"}))):
+    with bench.overwritten(*handover(bench), rewritten(lambda found: found["dossier"]["people"].update(initiator="somebody-else"))):
         stopped(bench, production, "verify_approval", f"not {bench.made['AML_DOSSIER_ID']}. it was changed after it was approved")
 
 
@@ -452,7 +453,7 @@ def test_evidence_that_expired(bench: Bench, production: Job, monkeypatch: pytes
 def test_an_entry_of_a_ledger_that_was_removed_or_changed(
     bench: Bench, production: Job, workspace: str, change: Callable[[bytes], bytes | None], words: str
 ) -> None:
-    account, entries = bench.ledger_of(workspace)
+    account, entries = bench.account(workspace), bench.entries(workspace)
     assert len(entries) > 2
     with bench.overwritten(account, entries[1], change):
         if workspace == "dev":
@@ -462,7 +463,7 @@ def test_an_entry_of_a_ledger_that_was_removed_or_changed(
 
 
 def test_two_entries_of_a_ledger_that_changed_places(bench: Bench, production: Job) -> None:
-    account, entries = bench.ledger_of("prod")
+    account, entries = bench.account("prod"), bench.entries("prod")
     first, second = (bench.read(account, path) for path in entries[:2])
     with bench.overwritten(account, entries[0], lambda _: second), bench.overwritten(account, entries[1], lambda _: first):
         stopped(bench, production, "verify_approval", "ledger: entry 1: ", "it was moved: it is entry 2")
@@ -471,15 +472,15 @@ def test_two_entries_of_a_ledger_that_changed_places(bench: Bench, production: J
 def test_what_was_refused_is_entered_into_the_ledger(bench: Bench) -> None:
     bench.bypass(recorded=False)
     job = bench.production()
-    stopped(bench, job, "verify_approval", "nobody is recorded who approved it")
-    _, before = bench.ledger_of("prod")
+    stopped(bench, job, "verify_approval", "an administrator started it past the gate")
+    before = bench.entries("prod")
     live = bench.live()
     assert job.run("record_evidence").code == 0
     assert bench.live() == live
-    account, after = bench.ledger_of("prod")
+    after = bench.entries("prod")
     assert after[: len(before)] == before
     [own] = after[len(before) :]
-    entry = json.loads(bench.read(account, own))
+    entry = json.loads(bench.read(bench.account("prod"), own))
     said = json.loads(base64.b64decode(entry["envelope"]["payload"]))["predicate"]
     assert (said["verb"], said["verdict"]) == ("verify_approval", "failed")
     assert {one["name"] for one in said["findings"] if not one["passed"]} == {"approved", "bypass"}
@@ -498,11 +499,8 @@ NIGHTS = """\
 
 def test_nothing_is_promoted_in_a_freeze(bench: Bench, production: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     for verb, job in (("check_gates", bench.share()), ("verify_approval", production)):
-        text, until = (job.folder / GATES).read_text(encoding="utf-8"), "until: 2026-01-05T08:00\n"
-        assert until in text
-        (job.folder / GATES).write_text(text.replace(until, f"{until}        repeat: yearly\n"), encoding="utf-8")
-        attacks.at(monkeypatch, datetime(2026, 12, 24, 18, tzinfo=timezone.utc), verb)
-        stopped(bench, job, verb, "freeze: nothing is promoted during Year end (until 2027-01-05 08:00 Europe/Zurich)")
+        attacks.at(monkeypatch, datetime(2025, 12, 24, 18, tzinfo=timezone.utc), verb)
+        stopped(bench, job, verb, "freeze: nothing is promoted during Year end (until 2026-01-05 08:00 Europe/Zurich)")
 
 
 @pytest.mark.parametrize(
@@ -521,7 +519,7 @@ def test_a_freeze_keeps_its_hours_when_the_clocks_change(
     for verb, job in (("check_gates", bench.share()), ("verify_approval", production)):
         text = (job.folder / GATES).read_text(encoding="utf-8")
         (job.folder / GATES).write_text(text.partition("    freeze:")[0] + NIGHTS, encoding="utf-8")
-        for moment, frozen in moments.items():
+        for moment, frozen in list(moments.items())[-2 if verb == "verify_approval" else 0 :]:
             attacks.at(monkeypatch, moment, verb)
             if frozen:
                 bench.refused(job, verb, f"freeze: nothing is promoted during {freeze} (until ")
@@ -625,7 +623,7 @@ def promoted(at_the_gate: Bench, released: _act.Run) -> Bench:
     job.env |= made
     job.run_all(PRODUCTION[-2:])
     assert bench.world.traffic("prod") == {made["AML_DEPLOYMENT_NAME"]: 100}
-    bench.waiting = bench.rows()
+    bench.remember()
     return bench
 
 
