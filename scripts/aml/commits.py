@@ -17,11 +17,12 @@ MOST = 2000  # commits that are read
 LARGEST = 1 << 20  # bytes of a file that is read
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_FIELDS = ("%H", "%an", "%ae", "%aI", "%s", "%(trailers:key=Co-authored-by,valueonly,unfold)")
+_FIELDS = ("%H", "%an", "%ae", "%cn", "%ce", "%aI", "%s", "%(trailers:key=Co-authored-by,valueonly,unfold)")
 _TRAILER = re.compile(r"\s*(.*?)\s*<([^<>]*)>\s*")
 _CO_AUTHOR = re.compile(r"^co-authored-by[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
-# Source: "Setting your commit email address", private addresses (docs.github.com); GitHub Enterprise Server has a host of its own.
-_PRIVATE = re.compile(r"(?:\d+\+)?([A-Za-z0-9-]+(?:\[bot\])?)@users\.noreply\.[^@\s]+")
+# Source: "Setting your commit email address", private addresses (docs.github.com).
+_PRIVATE = re.compile(r"(?:\d+\+)?([A-Za-z0-9-]+(?:\[bot\])?)@users\.noreply\.github\.com", re.IGNORECASE)
+WEB = "noreply@github.com"  # who commits what people do on GitHub's pages: it names the person as the author
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Person:
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit; `people` are its author and, after that, its co-authors."""
+    """One commit; `people` are its author and, after that, who committed it, if that is somebody else, and its co-authors."""
 
     id: str
     when: str
@@ -75,8 +76,12 @@ def between(project: Path, old: str, new: str) -> Range:
         raise Refusal(f"git can't list {span}", fix=fix)
     fields = found.decode("utf-8", "replace").split("\0")
     rows = [fields[at : at + len(_FIELDS)] for at in range(0, len(fields) - 1, len(_FIELDS))]
-    commits = tuple(Commit(row[0], row[3], row[4], (Person(row[1], row[2]), *_others(row[5]))) for row in rows)
-    return Range(commits, int(total), int(lost))
+    return Range(tuple(_commit(*row) for row in rows), int(total), int(lost))
+
+
+def _commit(id: str, name: str, email: str, by: str, by_email: str, when: str, subject: str, trailers: str) -> Commit:
+    committer = (Person(by, by_email),) if by_email.casefold() not in (email.casefold(), WEB) else ()
+    return Commit(id, when, subject, (Person(name, email), *committer, *_others(trailers)))
 
 
 def file_at(project: Path, commit: str, path: str) -> bytes | None:
@@ -86,6 +91,11 @@ def file_at(project: Path, commit: str, path: str) -> bytes | None:
     name = f"{commit}:./{path}"
     size = _git(project, "cat-file", "-s", name)
     return _git(project, "cat-file", "blob", name) if size and int(size) <= LARGEST else None
+
+
+def head(project: Path) -> str:
+    """The commit that is checked out; '' where there is no git."""
+    return (_git(project, "rev-parse", "HEAD") or b"").decode().strip()
 
 
 def message_of(project: Path, commit: str) -> str:

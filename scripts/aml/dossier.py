@@ -73,8 +73,8 @@ class Known:
     approvals: Sequence[Mapping[str, str]] | None = None  # of this run that were there before this dossier; not part of it
 
     def account(self, person: Person) -> str:
-        """Somebody's account on the CI system: what it says, or else what a private address of GitHub's gives away; or ''."""
-        return self.accounts.get(person.email.casefold()) or person.login
+        """Somebody's account on the CI system: what it says, or, if nothing, what a private address of GitHub's gives away; or ''."""
+        return self.accounts.get(person.email.casefold(), person.login)
 
 
 def compile(known: Known) -> dict[str, Any]:

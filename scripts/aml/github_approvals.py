@@ -31,6 +31,12 @@ def connect() -> Run:
     return Run(github.connect(), run)
 
 
+def _by_github(commit: Mapping[str, Any]) -> bool:
+    """Whether GitHub itself committed what somebody did on its pages: anybody may write its address, and nobody else has its key."""
+    written, verification = commit["commit"]["committer"] or {}, commit["commit"].get("verification") or {}
+    return str(written.get("email")).casefold() == commits.WEB and verification.get("verified") is True
+
+
 class Run:
     """One workflow run. See `approval.System`."""
 
@@ -84,17 +90,22 @@ class Run:
         found: dict[str, Author] = {}
         others: dict[str, commits.Person] = {}
         for one in self._between(old, new):
-            written, account = one["commit"]["author"] or {}, one.get("author") or {}
-            person = commits.Person(str(written.get("name") or ""), str(written.get("email") or ""))
-            key = person.email.casefold()
-            login = str(account.get("login") or "")
-            if key not in found or not found[key].account:
-                found[key] = Author(person.name, person.email, login or person.login or self.account(person.email, known))
+            for role in ("author", "committer"):
+                if role == "committer" and _by_github(one):
+                    continue
+                written, account = one["commit"][role] or {}, one.get(role) or {}
+                person = commits.Person(str(written.get("name") or ""), str(written.get("email") or ""))
+                key = person.email.casefold()
+                # An address that GitHub knows no account by is nobody's, whatever it looks like; and anybody may write GitHub's own.
+                login = str(account.get("login") or "") if key != commits.WEB else ""
+                login = login or known.get(key, "")
+                if key not in found or not found[key].account:
+                    found[key] = Author(person.name, person.email, login)
             for other in commits.co_authors(str(one["commit"].get("message") or "")):
                 others.setdefault(other.email.casefold(), other)
         for key, other in others.items():
             if key not in found:
-                account = other.login or self._elsewhere(other.email) or self.account(other.email, known)
+                account = other.login or self._elsewhere(other.email) or known.get(key, "")
                 found[key] = Author(other.name, other.email, account)
         return list(found.values())
 

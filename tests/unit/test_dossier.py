@@ -545,7 +545,9 @@ def test_an_empty_project_without_git_is_told(tmp_path: Path) -> None:
 def test_a_login_is_what_an_address_gives_away() -> None:
     assert commits.Person("n", "12+mia@users.noreply.github.com").login == "mia"
     assert commits.Person("n", "dependabot[bot]@users.noreply.github.com").login == "dependabot[bot]"
-    assert commits.Person("n", "mia@users.noreply.github.contoso.example").login == "mia"
+    assert commits.Person("n", "mia@USERS.noreply.github.com").login == "mia"
+    for address in ("mia@users.noreply.github.contoso.example", "mia@users.noreply.invalid", "mia@users.noreply.github.com.example", "mia"):
+        assert commits.Person("n", address).login == "", "only GitHub gives such addresses to accounts"
     assert commits.Person("n", "mia@contoso.example").login == ""
     assert commits.Person("n", "a b@users.noreply.github.com").login == ""
 

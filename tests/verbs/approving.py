@@ -52,10 +52,10 @@ class Place(ABC):
         """Somebody as the system names them."""
         return who
 
-    def commit(self, message: str, who: str = AUTHOR) -> str:
-        """A commit of all that is in the project, pushed."""
+    def commit(self, message: str, who: str = AUTHOR, author: str = "") -> str:
+        """A commit of all that is in the project, pushed; by somebody else than its `author` (`Name <address>`), if that is given."""
         git(self.project.folder, "add", "-A")
-        git(self.project.folder, "commit", "-q", "--allow-empty", "-m", message, who=who)
+        git(self.project.folder, "commit", "-q", "--allow-empty", "-m", message, *([f"--author={author}"] if author else []), who=who)
         self.push()
         return head(self.project.folder)
 
