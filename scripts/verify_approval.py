@@ -264,8 +264,8 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
     if now_there and entries is not None:
         rollouts = moves(at, entries)
         findings.add(
-            approval.entered(bundle_id, rollouts, now_there.live),
-            approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live),
+            approval.entered(bundle_id, rollouts, now_there.live, now_there.serving),
+            approval.replayed(bundle_id, rollouts, now_there.shared, now_there.live, now_there.serving),
         )
     findings.add(*gates.thawed(gate, now), *approval.soaked(gate, bundle_id, statements, now))
     if document:

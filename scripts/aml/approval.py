@@ -367,13 +367,17 @@ def pairs(given: Sequence[tuple[str, frozenset[str]]]) -> list[tuple[str, str]]:
 def champion(dossier: Mapping[str, Any], bundle_id: str, live: str | None, serving: Mapping[str, str]) -> Iterator[Finding]:
     """Whether production runs what the dossier compared with, or already what is to be deployed, which a run that was killed left.
 
-    `live` is what the registry says; `serving` has the bundle, or '', of each deployment that takes traffic now.
+    `live` is what the registry says; `serving` has the bundle, or '', of each deployment that takes traffic now. A run marks a bundle as
+    live once its traffic is there, so what has the mark and no traffic got it from somebody else.
     """
     fix = "begin a new run: its dossier shows what has changed in production"
     expected = (dossier["champion"] or {}).get("id", "")
     now = live if live and live.startswith("sha256:") else ""
-    passed = now in (expected, bundle_id)
+    marked = now == bundle_id != expected and bundle_id not in serving.values()
+    passed = now in (expected, bundle_id) and not marked
     says = f"expected {_named(expected)}, found {_named(now)} as what production runs"
+    if marked:
+        says, fix = f"{says} by the registry, and no traffic goes to it", "find out who marked it as live; then have that put right"
     yield Finding("champion", passed, says, "" if passed else fix)
     # What came from no bundle is expected only where the registry says, now too, that no bundle serves.
     allowed = {bundle_id, expected or ("" if live and not now else bundle_id)}
@@ -383,11 +387,19 @@ def champion(dossier: Mapping[str, Any], bundle_id: str, live: str | None, servi
     yield Finding("traffic", not other, plain.text(says, 400), "" if not other else fix)
 
 
-def replayed(bundle_id: str, rollouts: Sequence[tuple[str, str]], shared: Mapping[str, str], live: str | None) -> Finding:
+def _others(bundle_id: str, live: str | None, serving: Mapping[str, str]) -> list[str]:
+    """The other bundles that take traffic, and the one that the registry says does: its word adds one, and never takes one away."""
+    found = {*serving.values(), live if live and live.startswith("sha256:") else ""}
+    return sorted(found - {"", bundle_id})
+
+
+def replayed(
+    bundle_id: str, rollouts: Sequence[tuple[str, str]], shared: Mapping[str, str], live: str | None, serving: Mapping[str, str]
+) -> Finding:
     """Whether a bundle is an older one than production has run since, of which an approval of then says nothing.
 
     `rollouts` are the moves of traffic that production's ledger has, in order: (verb, bundle). `shared` says when each bundle was shared,
-    by its version in the registry. What runs now may always be deployed again.
+    by its version in the registry. What takes all the traffic now may always be deployed again.
     """
     name, fix = "replay", "go back with roll_back; or train or change something, and release that"
 
@@ -395,15 +407,16 @@ def replayed(bundle_id: str, rollouts: Sequence[tuple[str, str]], shared: Mappin
         created = shared.get(bundle.asset("", one)[1])
         return moment(created) if created else None
 
-    if live == bundle_id:
+    others = _others(bundle_id, live, serving)
+    if set(serving.values()) == {bundle_id} and not others:
         return Finding(name, True, "it is what production runs")
     if (mine := born(bundle_id)) is None:
         return Finding(name, False, "the registry does not say when this bundle was shared", "share it anew")
-    if live and live.startswith("sha256:"):
-        if (theirs := born(live)) is None:
-            return Finding(name, False, f"the registry has no {_named(live)}, which production runs", "find out who deleted it")
+    for other in others:
+        if (theirs := born(other)) is None:
+            return Finding(name, False, f"the registry has no {_named(other)}, which production runs", "find out who deleted it")
         if mine < theirs:
-            return Finding(name, False, f"it was shared before {_named(live)}, which production runs", fix)
+            return Finding(name, False, f"it was shared before {_named(other)}, which production runs", fix)
     turns = [at for at, (_, found) in enumerate(rollouts) if found == bundle_id]
     since = [found for verb, found in rollouts[turns[-1] + 1 :] if verb == "shift_traffic" and found != bundle_id] if turns else []
     if newer := [one for one in since if (theirs := born(one)) is None or theirs > mine]:
@@ -411,15 +424,20 @@ def replayed(bundle_id: str, rollouts: Sequence[tuple[str, str]], shared: Mappin
     return Finding(name, True, f"production has run nothing newer; it was shared at {mine:%Y-%m-%d %H:%M} UTC")
 
 
-def entered(bundle_id: str, rollouts: Sequence[tuple[str, str]], live: str | None) -> Finding:
-    """Whether the ledger knows how what production runs came there. One whose end was cut off, or that is gone, is sound too."""
-    name = "what runs is recorded"
-    if not live or not live.startswith("sha256:") or live == bundle_id:
-        return Finding(name, True, "nothing else runs there" if live == bundle_id else "no bundle runs there")
-    if live in [found for _, found in rollouts]:
-        return Finding(name, True, f"the ledger has the rollout of {_named(live)}")
-    says = f"the ledger has no rollout of {_named(live)}, which production runs: its end was cut off, or a run was killed before that"
-    return Finding(name, False, says, "find out which; the production job of that release, run again, enters it")
+def entered(bundle_id: str, rollouts: Sequence[tuple[str, str]], live: str | None, serving: Mapping[str, str]) -> Finding:
+    """Whether the ledger knows how what else production runs came there. One whose end was cut off, or that is gone, is sound too."""
+    name, others = "what runs is recorded", _others(bundle_id, live, serving)
+    if not others:
+        return Finding(name, True, "nothing else runs there" if bundle_id in serving.values() else "no bundle runs there", waivable=True)
+    known = {found for _, found in rollouts}
+    if not (unknown := [one for one in others if one not in known]):
+        return Finding(name, True, f"the ledger has the rollout of {', '.join(map(_named, others))}", waivable=True)
+    says = f"the ledger has no rollout of {', '.join(map(_named, unknown))}, which production runs"
+    fix = (
+        "find out which; the production job of that release, run again and approved again, enters it; where that can't wait or can't be, "
+        "break_glass waives this rule"
+    )
+    return Finding(name, False, f"{says}: its end was cut off, or a run was killed before that", fix, waivable=True)
 
 
 def turned_back(entries: Iterable[Statement], at: Workspace, made: Statement) -> Finding:

@@ -1,9 +1,9 @@
 """Breaking the glass: a declared emergency, which waives some rules of a gate for one bundle in one run, and is reviewed afterwards.
 
 It is a signed statement about the bundle, made in the run that it is for, with the reason, who started that run, and the open issue of its
-review. What it may waive says so itself (`Finding.waivable`): freezes, soak, tickets, evidence that is missing or too old, and a
-part of the approvals. What failed, what protects the environment, who may approve, digests, signatures, holds, smoke tests and what puts
-an endpoint back as it was are never waived.
+review. What it may waive says so itself (`Finding.waivable`): freezes, soak, tickets, evidence that is missing or too old, a rollout of
+what runs that is not in the ledger, and a part of the approvals. What failed, what protects the environment, who may approve, digests,
+signatures, holds, smoke tests and what puts an endpoint back as it was are never waived.
 """
 
 from __future__ import annotations
