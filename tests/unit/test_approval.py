@@ -261,6 +261,37 @@ def test_who_is_not_known_can_t_be_told_from_an_approver() -> None:
     assert next(approval.told_apart(many, "", "")).says.endswith(" and 4 more")
 
 
+def pushed(by: str, through: str, verified: bool = False, **logins: str) -> dict[str, Any]:
+    """A commit as GitHub shows it; `logins` has the accounts that it knows an author or a committer by."""
+    people = {role: {"name": address.split("@")[0], "email": address} for role, address in (("author", by), ("committer", through))}
+    accounts = {role: {"login": logins[role]} if role in logins else None for role in people}
+    return {"commit": {**people, "message": "x", "verification": {"verified": verified}}, **accounts}
+
+
+@pytest.mark.parametrize(
+    ("commit", "expected"),
+    [
+        (pushed("s@x.example", "s@x.example", author="sam", committer="sam"), {"sam"}),
+        (pushed("bot@users.noreply.github.com", "r@x.example", author="dependabot[bot]", committer="rea"), {"dependabot[bot]", "rea"}),
+        (pushed("s@x.example", "r@home.example", author="sam"), {"sam", ""}),
+        # GitHub commits what is done on its pages, signed; anybody may write its address.
+        (pushed("s@x.example", "noreply@github.com", True, author="sam", committer="web-flow"), {"sam"}),
+        (pushed("s@x.example", "noreply@github.com", author="sam", committer="web-flow"), {"sam", ""}),
+        (pushed("s@x.example", "NoReply@GitHub.com", author="sam"), {"sam", ""}),
+        # What GitHub knows no account by is nobody's.
+        (pushed("ghost@users.noreply.invalid", "ghost@users.noreply.invalid"), {""}),
+        (pushed("ghost@users.noreply.github.com", "1+ghost@users.noreply.github.com"), {""}),
+        (pushed("ghost", "ghost"), {""}),
+        (pushed("", ""), {""}),
+        (pushed("k@home.example", "K@home.example"), {"kim"}),
+    ],
+)
+def test_whoever_committed_wrote_it_too(commit: dict[str, Any], expected: set[str]) -> None:
+    answers = Answers(compare={"total_commits": 1, "commits": [commit]})
+    run = github_approvals.Run(answers, "7")  # type: ignore[arg-type]
+    assert {one.account for one in run.authors(Path(), "a" * 40, "b" * 40, {"k@home.example": "kim"})} == expected
+
+
 def test_co_authors_are_found_wherever_they_stand() -> None:
     message = "Fix\n\nCo-authored-by: Mia Park <mia@x.example>\nCO-AUTHORED-BY:Bo <bo@x.example>\n\nmore text\nNot co-authored-by: X <x@x>"
     assert [one.email for one in commits.co_authors(message)] == ["mia@x.example", "bo@x.example"]
@@ -297,6 +328,89 @@ def test_a_dossier_that_does_not_say_what_it_saw(seen: Any) -> None:
     assert "does not say which approvals were there before it" in unsaid
 
 
+# Approvals that are used up.
+
+
+def entry(*counted: Approval, dossier: str = DOSSIER, verdict: str = "passed", at: str = "prod", run: str = RUN, **facts: Any) -> Any:
+    """What production's ledger has of an earlier verify_approval."""
+    facts = {"dossier": dossier, "approvals": [one.counted() for one in counted], **facts}
+    return said(approval.VERB, OTHER, at, verdict, run=run, **facts)
+
+
+def left(given: list[Approval], *entries: Any) -> list[int]:
+    """The numbers of the approvals that may still count."""
+    made = approval.numbered(given)
+    new, old = approval.unused(made, approval.used_up(entries, PROD, DOSSIER))
+    assert sorted([*new, *old], key=made.index) == made
+    return [one.number for one in new]
+
+
+OTHERS = "sha256:" + "e" * 64
+
+
+def test_an_approval_counts_once_and_for_one_dossier() -> None:
+    rea, kim = Approval("rea", PERSON, "fine"), Approval("kim", PERSON, "fine")
+    first, second = approval.numbered([rea, rea])
+    assert (first.number, second.number, first.mark()) == (0, 1, second.mark())
+    assert left([rea]) == [0]
+    assert left([rea], entry(first)) == []
+    assert left([rea, rea], entry(first)) == [1], "the same person with the same words, once more"
+    assert left([rea, rea], entry(first), entry(second)) == []
+    assert left([rea, kim], entry(first)) == [0]
+    assert left([rea], entry(first, verdict="failed")) == [0], "what did not pass may be run again"
+    assert left([rea], entry(first, dossier=OTHERS)) == []
+    assert left([rea], entry(first, dossier=OTHERS, verdict="failed")) == [], "it was another dossier's, whatever became of that"
+    assert left([rea], entry(first, run=f"{RUN}0"), entry(first, at="dev"), said("check_gates", at="prod")) == [0]
+    assert left([rea], entry(verdict="failed", approvals="?"), said(approval.VERB, at="prod", verdict="failed", dossier=OTHERS)) == [0]
+
+
+@pytest.mark.parametrize("counted", [None, "rea", 1, [1], [{}], [{"digest": "x", "number": None}]])
+def test_who_verified_and_does_not_say_what_it_counted(counted: Any) -> None:
+    with pytest.raises(Refusal, match="does not say which approvals of this run it counted"):
+        approval.used_up([entry(approvals=counted)], PROD, DOSSIER)
+    made = entry()
+    del made["predicate"]["facts"]["approvals"]
+    with pytest.raises(Refusal, match="does not say which approvals of this run it counted"):
+        approval.used_up([made], PROD, DOSSIER)
+
+
+def test_what_was_used_before_the_dossier_is_taken_away_once() -> None:
+    """All of a run again: an approval of the first attempt is older than the dossier, and was used up too."""
+    rea = Approval("rea", PERSON, "fine")
+    given = approval.numbered([rea, rea])
+    after, before, _ = approval.later(given, dossier_of(facts={"approvals": [rea.mark()]}))
+    assert ([one.number for one in after], [one.number for one in before]) == ([1], [0])
+    used = approval.used_up([entry(given[0], dossier=OTHERS)], PROD, DOSSIER)
+    assert approval.unused(after, used) == (after, [])
+
+
+def test_what_is_used_up_is_named_and_is_no_bypass() -> None:
+    good, [finding, bypass] = approval.approved(gate(), 1, [], [], Barred({}), [Approval("rea", PERSON)])
+    assert (good, finding.passed, bypass.passed) == ([], False, True)
+    assert finding.says == "expected 1 of managers, found none; rea approved what an earlier verify_approval of this run has counted"
+
+
+def test_a_rejection_is_not_undone() -> None:
+    no = Approval("kim", PERSON, "fine", rejected=True)
+    assert approval.rejected([Approval("rea", PERSON)]).passed
+    finding = approval.rejected([Approval("rea", PERSON), no, no])
+    assert not finding.passed
+    assert finding.says.startswith("kim rejected it in this run")
+    assert no.mark() != Approval("kim", PERSON, "fine").mark()
+    assert approval.later([no], dossier_of(facts={"approvals": [no.mark()]})) == ([], [no], "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "where", "hours", "passed"),
+    [("roll_back", "prod", 0.5, False), ("roll_back", "prod", 1, False), ("roll_back", "prod", 1.5, True), ("roll_back", "dev", 0.5, True),
+     ("shift_traffic", "prod", 0.5, True)],
+)  # fmt: skip
+def test_who_rolled_back_since_knew_more(verb: str, where: str, hours: float, passed: bool) -> None:
+    finding = approval.turned_back([said(verb, OLD, where, hours=hours)], PROD, dossier_of())
+    assert finding.passed is passed
+    assert ("prod was rolled back at 2026-11-23T" in finding.says) is not passed
+
+
 # As it was.
 
 
@@ -310,6 +424,10 @@ def test_a_dossier_that_does_not_say_what_it_saw(seen: Any) -> None:
         (OLD, MINE, {"d-2": MINE}, []),  # run again when all was done
         ("", MINE, {"d-2": MINE}, []),
         ("", None, {"d-2": MINE}, []),
+        # The registry says that it is live already, and no traffic goes to it: somebody else said so.
+        (OLD, MINE, {"d-1": OLD}, ["champion"]),
+        ("", MINE, {}, ["champion"]),
+        (MINE, MINE, {}, []),
         (OLD, OTHER, {"d-3": OTHER}, ["champion", "traffic"]),
         (OLD, OTHER, {"d-1": OLD}, ["champion"]),
         (OLD, OLD, {"d-3": OTHER}, ["traffic"]),
@@ -329,19 +447,28 @@ def test_production_runs_what_the_dossier_compared_with(before: str, live: str |
 
 
 @pytest.mark.parametrize(
-    ("rollouts", "live", "passed"),
+    ("rollouts", "live", "serving", "passed"),
     [
-        ([], None, True),
-        ([], "nothing that came from a bundle", True),
-        ([], MINE, True),  # killed after it was recorded as live, before the ledger had it
-        ([("shift_traffic", OLD)], OLD, True),
-        ([("shift_traffic", OTHER), ("roll_back", OLD)], OLD, True),
-        ([], OLD, False),
-        ([("shift_traffic", OTHER)], OLD, False),
+        ([], None, [], True),
+        ([], "nothing that came from a bundle", [""], True),
+        ([], MINE, [MINE], True),  # killed after it was recorded as live, before the ledger had it
+        ([], None, [MINE], True),  # killed before it was recorded at all
+        ([("shift_traffic", OLD)], OLD, [OLD], True),
+        ([("shift_traffic", OLD)], OLD, [OLD, MINE], True),
+        ([("shift_traffic", OTHER), ("roll_back", OLD)], OLD, [OLD], True),
+        ([], OLD, [OLD], False),
+        ([("shift_traffic", OTHER)], OLD, [OLD], False),
+        # What the registry says takes nothing away from what serves.
+        ([], MINE, [OLD], False),
+        ([], None, [OLD], False),
+        ([("shift_traffic", OTHER)], OTHER, [OLD], False),
+        ([("shift_traffic", OLD)], OTHER, [OLD], False),
     ],
 )
-def test_the_ledger_knows_what_runs(rollouts: list[tuple[str, str]], live: str | None, passed: bool) -> None:
-    assert approval.entered(MINE, rollouts, live).passed is passed
+def test_the_ledger_knows_what_runs(rollouts: list[tuple[str, str]], live: str | None, serving: list[str], passed: bool) -> None:
+    finding = approval.entered(MINE, rollouts, live, {f"d-{at}": one for at, one in enumerate(serving)})
+    assert (finding.passed, finding.waivable) == (passed, True)
+    assert ("break_glass waives this rule" in finding.fix) is not passed
 
 
 def when(**minutes: float) -> dict[str, str]:
@@ -377,9 +504,19 @@ def when(**minutes: float) -> dict[str, str]:
     ],
 )
 def test_an_old_bundle_is_not_played_again(rollouts: Any, shared: dict[str, str], live: str | None, says: str) -> None:
-    finding = approval.replayed(MINE, rollouts, shared, live)
+    finding = approval.replayed(MINE, rollouts, shared, live, {"d-1": live} if live else {})
     assert finding.passed is not bool(says), finding.says
     assert says in finding.says
+
+
+@pytest.mark.parametrize("live", [MINE, None, "nothing that came from a bundle"])
+def test_a_mark_in_the_registry_does_not_make_an_old_bundle_new(live: str | None) -> None:
+    rollouts = [("shift_traffic", OTHER)]
+    for serving in ({"d-1": OTHER}, {"d-1": OTHER, "d-2": MINE}):
+        finding = approval.replayed(MINE, rollouts, when(a=0, b=9), live, serving)
+        assert not finding.passed
+        assert "it was shared before bundle bbbbbbbbbbbb, which production runs" in finding.says
+    assert approval.replayed(MINE, rollouts, when(a=0, b=9), live, {"d-2": MINE}).passed, "all the traffic goes to it"
 
 
 @pytest.mark.parametrize(
@@ -504,7 +641,26 @@ def test_what_github_lists_of_a_run() -> None:
         reviewed(None), reviewed("gone", kind="Mannequin"),
     ]  # fmt: skip
     run = github_approvals.Run(Answers(approvals=listed), "7")  # type: ignore[arg-type]
-    assert [(one.who, one.kind) for one in run.approvals(gate())] == [("rea", PERSON), ("app[bot]", BOT), ("", BOT), ("gone", BOT)]
+    assert [(one.who, one.kind, one.rejected) for one in run.approvals(gate())] == [
+        ("rea", PERSON, False), ("kim", PERSON, True), ("app[bot]", BOT, False), ("", BOT, False), ("gone", BOT, False),
+    ]  # fmt: skip
+
+
+def test_who_started_any_attempt_of_a_run_on_github() -> None:
+    def run(attempt: int, by: str) -> dict[str, Any]:
+        return {"run_attempt": attempt, "actor": {"login": "ivy"}, "triggering_actor": {"login": by}}
+
+    class Attempts(Answers):
+        def get(self, path: str, **query: str) -> Any:
+            return self.answers.get(path.removeprefix("actions/runs/7"))
+
+    once = github_approvals.Run(Attempts(**{"": run(1, "ivy")}), "7")  # type: ignore[arg-type]
+    assert once.initiators() == ["ivy"]
+    answers = {"": run(3, "sam"), "/attempts/1": run(1, "ivy"), "/attempts/2": run(2, "rea")}
+    assert github_approvals.Run(Attempts(**answers), "7").initiators() == ["ivy", "rea", "sam"]  # type: ignore[arg-type]
+    del answers["/attempts/2"]
+    with pytest.raises(Refusal, match="404 for actions/runs/7/attempts/2"):
+        github_approvals.Run(Attempts(**answers), "7").initiators()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -564,9 +720,11 @@ def asked(*steps: Any, status: str = "approved", **changes: Any) -> list[Approva
         {"id": "1", "type": "Checkpoint.Approval", "name": "x", "parentId": "c"},
         {"id": "2", "type": "Checkpoint.Approval", "name": "x", "parentId": "d"},
     ]
-    answers = Answers(timeline={"records": records}, approvals={"value": [{"status": status, "lastModifiedOn": TIME, "steps": [*steps]}]})
+    answers = Answers(
+        timeline={"records": records}, approvals={"value": [{"id": "1", "status": status, "lastModifiedOn": TIME, "steps": [*steps]}]}
+    )
     run = azure_devops_approvals.Run(answers, "7", "production")  # type: ignore[arg-type]
-    assert run._asked() == ["1"], "those of this stage alone, whatever another one calls itself"
+    assert run._asked() == {"1": "c"}, "those of this stage alone, whatever another one calls itself"
     return run.approvals(gate(**changes))
 
 
@@ -580,6 +738,27 @@ def test_what_azure_devops_lists_of_a_stage() -> None:
     assert asked(step(), teams=["others"]) == [], "another resource's approval, of other people"
     assert asked(step(of={**GROUP, "displayName": "[other]\\managers"})) == [], "another project's group of that name"
     assert asked(step(of={**person("x"), "uniqueName": "managers"}), teams=["managers"])[0].team == "", "a person of that name"
+
+
+def test_who_answers_environment_and_connection_has_approved_once() -> None:
+    """Each wait of a stage counts for itself: a stage that is begun again asks again."""
+    waits = {"1": "c", "2": "c", "3": "e"}
+    records = [{"id": "s", "type": "Stage", "name": "production"}]
+    records += [{"id": point, "type": "Checkpoint", "parentId": "s"} for point in ("c", "e")]
+    records += [{"id": id, "type": "Checkpoint.Approval", "parentId": point} for id, point in waits.items()]
+
+    def given(*by: str) -> list[tuple[str, int]]:
+        value = [
+            {"id": id, "status": "approved", "lastModifiedOn": TIME, "steps": [step(by=person(who)) | {"lastModifiedOn": f"2026-11-23T1{id}:00:00Z"}]}
+            for id, who in zip(waits, by, strict=False)
+        ]  # fmt: skip
+        answers = Answers(timeline={"records": records}, approvals={"value": value})
+        found = azure_devops_approvals.Run(answers, "7", "production").approvals(gate())  # type: ignore[arg-type]
+        return [(one.who, one.time.hour if one.time else 0) for one in found]
+
+    assert given("rea", "rea") == [("rea@x.example", 11)]
+    assert given("rea", "kim") == [("rea@x.example", 11), ("kim@x.example", 12)]
+    assert given("rea", "rea", "rea") == [("rea@x.example", 11), ("rea@x.example", 13)]
 
 
 def test_an_approval_that_is_not_complete_was_passed_by() -> None:

@@ -231,9 +231,10 @@ def test_a_release_that_a_manager_approved(release: Release) -> None:
     assert outcome.output("approvers") == release.place.account(REA)
     said = release.project.evidence("verify_approval", "prod")
     assert said["verdict"] == "passed"
-    assert said["facts"] == {
-        "dossier": release.dossier_id, "environment": "production", "approvers": [{"who": release.place.account(REA), "for": TEAM}],
-    }  # fmt: skip
+    facts = said["facts"]
+    assert (facts["dossier"], facts["environment"]) == (release.dossier_id, "production")
+    assert facts["approvers"] == [{"who": release.place.account(REA), "for": TEAM}]
+    assert [(one["who"], one["number"]) for one in facts["approvals"]] == [(release.place.account(REA), 0)]
     assert said["figures"]["calls"] - before == len(calls) <= 30, "in a process of its own it is the number itself"
     assert said["figures"]["seconds"] > 0
     names = [one["name"] for one in said["findings"]]
@@ -270,8 +271,31 @@ def test_who_started_the_run_does_not_count_though_the_environment_let_them(rele
     release.place.approve(INITIATOR)
     assert release.failed() == {}
     release.write(reviewers=GATE["reviewers"])
-    assert set(release.failed()) == {"approved", "self-review"}
+    connected = {"service connection azureml-production: self-review"} if isinstance(release.place, AzureDevOps) else set()
+    assert set(release.failed()) == {"approved", "self-review"} | connected
     assert f"{release.place.account(INITIATOR)} may not: started this run" in release.failed()["approved"]
+
+
+@pytest.mark.parametrize("release", [AzureDevOps], indirect=True)
+@pytest.mark.parametrize("passed", [0, 1], ids=["environment", "connection"])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_both_the_environment_s_approval_and_the_connection_s_must_be_complete(release: Release, passed: int, recorded: bool) -> None:
+    release.ready()
+    release.place.approve(REA, of=[1 - passed])
+    release.place.bypass(recorded=recorded, of=[passed])
+    found = release.failed()
+    assert set(found) == {"bypass"}
+    assert "past the gate" in found["bypass"]
+
+
+@pytest.mark.parametrize("release", [AzureDevOps], indirect=True)
+def test_who_approves_both_is_one_of_two(release: Release) -> None:
+    """Two are asked for when it is verified; one who answered twice is not two."""
+    release.ready()
+    for place in (0, 1):
+        release.place.approve(REA, of=[place])
+    release.write(reviewers={**GATE["reviewers"], "count": 2})
+    assert "expected 2 of release-managers, found rea@contoso.example for release-managers" in release.failed()["approved"]
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -307,6 +331,68 @@ def test_an_approval_of_before_the_dossier(release: Release) -> None:
         "approved": f"expected 1 of {TEAM}, found none; {release.place.account(REA)} approved before the dossier was there"
     }  # fmt: skip
     release.place.again()
+    release.place.approve(REA)
+    assert release.failed() == {}
+
+
+def test_an_approval_counts_once_and_for_one_dossier(release: Release) -> None:
+    release.ready()
+    first = release.dossier_id
+    time.sleep(1.1)  # a dossier tells seconds
+    release.found_out("smoke_test", 0.5)
+    release.compiled()
+    second, used = release.dossier_id, f"{release.place.account(REA)} approved what an earlier verify_approval of this run has counted"
+    release.place.approve(REA)
+    assert release.failed() == {}
+    assert release.failed() == {}, "a job that was killed may verify it again"
+    assert not release.verb("record_evidence", "prod", "production").refusal
+    for dossier_id in (first, second):
+        assert release.failed(dossier_id=dossier_id) == {"approved": f"expected 1 of {TEAM}, found none; {used}"}
+    release.place.again()
+    release.place.approve(REA)
+    assert release.failed() == {}, "the same person, with the same words, once more"
+    assert release.failed(dossier_id=first) == {}
+    release.write(evidence=[*GATE["evidence"], {"verb": "roll_back", "workspace": "dev"}])
+    assert set(release.failed(dossier_id=first)) == {"evidence: roll_back in dev"}
+    assert not release.verb("record_evidence", "prod", "production").refusal
+    release.write(evidence=GATE["evidence"])
+    assert release.failed(dossier_id=first) == {}, "it did not pass, and may be tried again"
+    assert set(release.failed()) == {"approved"}, "but it is the other dossier's"
+
+
+def test_a_rollback_after_the_dossier_was_compiled(release: Release) -> None:
+    release.ready()
+    release.place.approve(REA)
+    release.found_out("roll_back", 1, "prod", bundle_id=f"sha256:{'1' * 64}")
+    assert not release.verb("record_evidence", "prod", "production").refusal
+    assert release.failed() == {}
+    shutil.rmtree(release.evidence)
+    release.found_out("roll_back", 0, "prod", bundle_id=f"sha256:{'1' * 64}")
+    assert not release.verb("record_evidence", "prod", "production").refusal
+    found = release.failed()
+    assert set(found) == {"rolled back"}
+    assert "after the dossier was compiled" in found["rolled back"]
+
+
+@pytest.mark.parametrize("release", [GitHub], indirect=True)  # Azure DevOps begins a stage anew, with approvals of its own
+def test_a_rejection_is_not_undone_by_another_attempt(release: Release) -> None:
+    release.ready()
+    release.place.reject(KIM)
+    release.place.again()
+    release.place.approve(REA)
+    assert release.failed() == {"rejected": "kim rejected it in this run, and what others approve of it later does not undo that"}
+
+
+@pytest.mark.parametrize("release", [GitHub], indirect=True)
+def test_who_started_an_earlier_attempt_does_not_count(release: Release) -> None:
+    release.ready()
+    release.place.again(KIM)
+    release.place.again(OWNER)
+    release.place.approve(KIM)
+    found = release.failed()
+    assert set(found) == {"approved"}
+    assert "kim may not: started this run" in found["approved"]
+    release.place.again(OWNER)
     release.place.approve(REA)
     assert release.failed() == {}
 
@@ -347,6 +433,32 @@ def test_an_author_whom_nobody_can_tell(release: Release) -> None:
     release.place.approve(KIM)
     assert set(release.failed()) == {"approved"}
     release.write(top={"people": {**people, "kim@home.example": "somebody-else"}})
+
+
+def test_whoever_commits_in_the_name_of_another_wrote_it(release: Release) -> None:
+    bot = "49699333+dependabot[bot]@users.noreply.github.com"
+    release.place.commit("Bump", REA, author=f"dependabot[bot] <{bot}>")
+    release.write(top={"people": {bot: "dependabot[bot]"}})
+    release.place.commit("It is that bot")
+    release.ready()
+    release.place.approve(REA)
+    assert release.failed() == {
+        "approved": f"expected 1 of {TEAM}, found none; {release.place.account(REA)} may not: wrote a commit of this release"
+    }  # fmt: skip
+    release.place.again()
+    release.place.approve(KIM)
+    assert release.failed() == {}
+
+
+@pytest.mark.parametrize("release", [GitHub], indirect=True)  # the addresses are GitHub's
+@pytest.mark.parametrize("address", ["ghost@users.noreply.invalid", "ghost@users.noreply.github.com", "noreply@github.com"])
+def test_an_address_that_github_knows_nobody_by_is_nobodys(release: Release, address: str) -> None:
+    release.place.commit("Who am I", address)
+    release.ready()
+    release.place.approve(REA)
+    found = release.failed()
+    assert set(found) == {"authors"}
+    assert address in found["authors"]
 
 
 # All as it was.
@@ -418,7 +530,7 @@ def test_what_changed_since_is_found(release: Release) -> None:
     registry.mark_live(project.registry("prod"), project.name, "prod", other)
     failing({"champion", "what runs is recorded", "replay"}, "expected no bundle, found bundle 000000000000")
     registry.mark_live(project.registry("prod"), project.name, "prod", release.bundle_id)
-    failing(set())
+    failing({"champion"}, "found bundle " + release.bundle_id.removeprefix("sha256:")[:12] + " as what production runs by the registry")
 
 
 @pytest.mark.parametrize("release", [GitHub], indirect=True)  # what production runs is read from Azure, the same on both systems
@@ -431,8 +543,12 @@ def test_production_goes_on_where_a_run_was_killed_and_nowhere_else(release: Rel
     assert release.failed() == {}
     assert not release.verb("shift_traffic", "prod", "production", deployment_name=name).refusal
     assert project.traffic("prod") == {name: 100}
+    assert release.failed() == {}, "killed before its evidence was entered: the same release goes on"
     assert not release.verb("record_evidence", "prod", "production").refusal
     shutil.rmtree(release.evidence)
+    assert set(release.failed()) == {"approved"}, "its approval is used up"
+    release.place.again()
+    release.place.approve(REA)
     assert release.failed() == {}, "all is done, and the same release may run again"
 
     # Traffic that goes to something else.
@@ -440,7 +556,7 @@ def test_production_goes_on_where_a_run_was_killed_and_nowhere_else(release: Rel
     tags = project.arm("GET", path, stage="prod")["tags"]
     project.arm("PATCH", path, {"tags": {**tags, "bundle_id": f"sha256:{'0' * 64}"}}, stage="prod")
     found = release.failed()
-    assert set(found) == {"traffic"}
+    assert set(found) == {"champion", "traffic", "replay", "what runs is recorded"}
     assert f"{name} of bundle 000000000000" in found["traffic"]
     project.arm("PATCH", path, {"tags": {**tags, "bundle_id": release.bundle_id}}, stage="prod")
 
@@ -457,6 +573,14 @@ def test_production_goes_on_where_a_run_was_killed_and_nowhere_else(release: Rel
     assert "it was shared before bundle" in found["replay"]
     registry.mark_live(project.registry("prod"), project.name, "prod", "sha256:" + "0" * 64)
     assert "replay" in release.failed()
+
+    # The newer one takes the traffic, and somebody marks the old one as live.
+    registry.mark_live(project.registry("prod"), project.name, "prod", release.bundle_id)
+    project.arm("PATCH", path, {"tags": {**tags, "bundle_id": newer}}, stage="prod")
+    found = release.failed()
+    assert {"champion", "traffic", "replay"} <= set(found)
+    assert "by the registry, and no traffic goes to it" in found["champion"]
+    assert "it was shared before" in found["replay"]
 
 
 # What was handed over.
