@@ -7,27 +7,16 @@ leave a protection out of which they know nothing. What can't be read counts as 
 from __future__ import annotations
 
 import argparse
-import subprocess
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from aml import azure, break_glass, bundle, ci, command, endpoint, evidence, gates, identity, spec, workspace
+from aml import azure, break_glass, bundle, ci, command, commits, endpoint, evidence, gates, identity, spec, workspace
 from aml.command import Refusal
 from aml.deployment import BUNDLE
 from aml.gates import Finding, Gate
 from aml.workspace import Workspace
-
-
-def message_of(project: Path) -> str:
-    """The message of the commit that is checked out, as git tells it; '' where there is no git."""
-    command = ["git", "-C", str(project), "log", "-1", "--format=%B"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=60, check=False)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
 
 
 def standing(at: Workspace, release: dict[str, Any], bundle_id: str) -> dict[str, Any]:
@@ -43,6 +32,20 @@ def standing(at: Workspace, release: dict[str, Any], bundle_id: str) -> dict[str
     return {"created": first["systemData"]["createdAt"], "percent": sum(split.get(one["name"], 0) for one in mine)}
 
 
+def sealed(at: Workspace, release: dict[str, Any], bundle_id: str) -> dict[str, Any]:
+    """The bundle as the job's workspace keeps it."""
+    credential = identity.sign_in(at, writes=False)
+    return bundle.from_workspace(azure.management(at, credential), credential, release["model"]["name"], bundle_id)
+
+
+def message(at: Workspace, gate: Gate, bundle_id: str, ticket: str) -> str:
+    """The message that must have the ticket: that of the bundle's commit; of what is checked out where no bundle is named."""
+    if ticket or "pattern" not in gate.get("ticket", {}):
+        return ""
+    commit = sealed(at, spec.release(at.project), bundle_id)["source"]["commit"] if bundle_id else commits.head(at.project)
+    return commits.message_of(at.project, commit)
+
+
 def about_release(at: Workspace, gate: Gate, bundle_id: str, statements: Path, now: datetime) -> list[Finding]:
     """Soak and evidence, which are of one bundle."""
     if "soak" not in gate and not gate["evidence"]:
@@ -53,8 +56,7 @@ def about_release(at: Workspace, gate: Gate, bundle_id: str, statements: Path, n
     if "soak" in gate:
         found.append(gates.soaked(gate, standing(workspace.load(at.project, gate["soak"]["workspace"]), release, bundle_id), now))
     if gate["evidence"]:
-        credential = identity.sign_in(at, writes=False)
-        document = bundle.from_workspace(azure.management(at, credential), credential, release["model"]["name"], bundle_id)
+        document = sealed(at, release, bundle_id)
         digests = {bundle_id.removeprefix("sha256:"), document["job"]["content_key"].removeprefix("sha256:")}
         found += gates.proven(gate, gates.statements(statements, at.project), digests, now)
     return found
@@ -75,7 +77,7 @@ def check(
     now = now or datetime.now(timezone.utc)
     written, (gate,) = gates.load(at.project, environment)
     system = gates.connect(written, repository, azure_devops)
-    found = [*gates.thawed(gate, now), *gates.ticketed(gate, ticket, message_of(at.project))]
+    found = [*gates.thawed(gate, now), *gates.ticketed(gate, ticket, message(at, gate, bundle_id, ticket))]
     found += about_release(at, gate, bundle_id, statements, now)
     return [*gates.protected(system, gate), *emergency(at, gate, bundle_id, statements, found, now)]
 
@@ -108,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     made = command.parser(__doc__)
     command.argument(made, "--environment", default="production", help="The environment whose gate is checked.")
     command.argument(made, "--bundle-id", default="", help="Id of the bundle that is to be promoted; soak and evidence are of it.")
-    command.argument(made, "--ticket", default="", help="The release's ticket; else the commit's message must have one, if the gate asks.")
+    command.argument(made, "--ticket", default="", help="The release's ticket; else the bundle's commit must name one, if the gate asks.")
     command.argument(made, "--statements", default=None, type=Path, help="Folder of the evidence that the gate asks for; else --evidence.")
     command.argument(made, "--repository", default="", help="OWNER/NAME on GitHub, where this is no job of its.")
     command.argument(

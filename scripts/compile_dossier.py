@@ -325,7 +325,7 @@ def parser() -> argparse.ArgumentParser:
     command.argument(made, "--bundle-id", required=True, help="Id of the bundle to promote, sha256:<hex>, an output of seal_bundle.")
     command.argument(made, "--prod-workspace", default="prod", help="Workspace to deploy in; it is described, and not read.")
     command.argument(made, "--environment", default="production", help="The environment whose gate says who may approve.")
-    command.argument(made, "--ticket", default="", help="The release's ticket; else the commit's message must have one, if the gate asks.")
+    command.argument(made, "--ticket", default="", help="The release's ticket; else the bundle's commit must name one, if the gate asks.")
     command.argument(made, "--statements", default=None, type=Path, help="Folder of the evidence of the jobs before; else --evidence.")
     evidence.argument(made)
     return made

@@ -799,3 +799,30 @@ def test_soak_and_evidence_are_of_the_bundle(project: Any, github: GitHub) -> No
     assert (left["verdict"], left["facts"]) == ("failed", {"environment": "production"})
     assert [one["name"] for one in left["findings"] if not one["passed"]] == ["soak in dev"]
     assert (kept / "check_gates-dev.junit.xml").is_file()
+def test_the_ticket_is_that_of_the_bundles_commit(project: Any, github: GitHub) -> None:
+    """Not that of what happens to be checked out, which another release may have brought."""
+    shutil.copytree(project.folder, github.folder, dirs_exist_ok=True)
+    github.write(ticket={"pattern": r"CHG\d{4}"}, reviewers=GATE["reviewers"])
+    github.apply()
+    git = ["git", "-C", str(github.folder), "-c", "user.name=Kim", "-c", "user.email=kim@example.com"]
+
+    def sealed(message: str) -> str:
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", message], check=True)
+        done = project.run("seal_bundle", project=str(github.folder), job_name=project.site.jobs[2.0], model_version="1")
+        assert not done.refusal
+        found: str = done.output("bundle_id")
+        return found
+
+    project.bundle()
+    subprocess.run([*git, "init", "-q"], check=True)
+    with_one, without = sealed("For CHG0042"), sealed("For nobody")
+    os.environ["AZURE_CLIENT_ID"], os.environ["AZURE_CLIENT_SECRET"] = project.site.clients["dev"], SECRET
+    assert list(github.failed(bundle_id=with_one)) == []
+    assert list(github.failed()) == ["ticket"], "nothing is named but what is checked out"
+    assert list(github.failed(bundle_id=without)) == ["ticket"]
+    assert list(github.failed(bundle_id=without, ticket="CHG0043")) == []
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "For CHG0044"], check=True)
+    assert list(github.failed()) == []
+    assert list(github.failed(bundle_id=without)) == ["ticket"], "that ticket is of another commit"
+
+
