@@ -11,11 +11,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from aml import bundle, ci, digest, plain, signing, spec
+from aml import bundle, ci, digest, evidence, plain, signing, spec
 from aml.changes import short
 from aml.command import Refusal
 from aml.gates import CLOCKS_APART, Finding, Gate
@@ -213,7 +213,7 @@ def later(given: Sequence[Approval], made: Statement) -> tuple[list[Approval], l
 
     GitHub tells no times, so what the dossier saw then is taken away from what there is now, each as often as it was there.
     """
-    finished = moment(str(made["predicate"]["finished"]))
+    finished = evidence.moment(str(made["predicate"]["finished"]))
     if all(one.time for one in given):
         return [one for one in given if one.time and one.time >= finished], [one for one in given if one.time and one.time < finished], ""
     seen = made["predicate"]["facts"].get("approvals")
@@ -405,7 +405,7 @@ def replayed(
 
     def born(one: str) -> datetime | None:
         created = shared.get(bundle.asset("", one)[1])
-        return moment(created) if created else None
+        return evidence.moment(created) if created else None
 
     others = _others(bundle_id, live, serving)
     if set(serving.values()) == {bundle_id} and not others:
@@ -442,9 +442,9 @@ def entered(bundle_id: str, rollouts: Sequence[tuple[str, str]], live: str | Non
 
 def turned_back(entries: Iterable[Statement], at: Workspace, made: Statement) -> Finding:
     """Whether production was rolled back since the dossier was compiled: whoever did that knew something that the dossier does not."""
-    name, compiled_at = "rolled back", moment(str(made["predicate"]["finished"]))
+    name, compiled_at = "rolled back", evidence.moment(str(made["predicate"]["finished"]))
     rollbacks = [said for one in entries if ((said := one["predicate"])["verb"], said["workspace"]) == ("roll_back", at.name)]
-    if since := [said for said in rollbacks if moment(str(said["finished"])) >= compiled_at]:
+    if since := [said for said in rollbacks if evidence.moment(str(said["finished"])) >= compiled_at]:
         says = f"{at.name} was rolled back at {since[-1]['finished']}, after the dossier was compiled at {made['predicate']['finished']}"
         return Finding(name, False, says, "begin a new run: its dossier is compiled, and approved, with that known")
     return Finding(name, True, f"{at.name} was not rolled back since the dossier was compiled")
@@ -456,7 +456,7 @@ def soaked(gate: Gate, bundle_id: str, statements: Iterable[Statement], now: dat
         return
     name, fix = f"soak in {soak['workspace']}", f"let {soak['workspace']} run it longer, then promote it"
     found = [
-        moment(str(said["finished"]))
+        evidence.moment(str(said["finished"]))
         for one in statements
         if (said := one["predicate"])["verb"] == "shift_traffic"
         and (said["workspace"], said["verdict"]) == (soak["workspace"], "passed")
@@ -517,11 +517,3 @@ def _named(bundle_id: str) -> str:
 
 def _more(names: Sequence[str], shown: int) -> str:
     return f" and {len(names) - shown} more" if len(names) > shown else ""
-
-
-def moment(text: str) -> datetime:
-    # Azure tells tenths of microseconds, and fewer digits where the last ones are 0; Python 3.10 reads three or six.
-    seconds, dot, rest = text.replace("Z", "+00:00").partition(".")
-    digits = re.match(r"\d*", rest)[0] if dot else ""  # type: ignore[index]
-    found = datetime.fromisoformat(f"{seconds}.{digits[:6]:0<6}{rest[len(digits) :]}" if dot else seconds)
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)

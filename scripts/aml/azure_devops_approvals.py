@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aml import azure_devops, ci, commits
-from aml.approval import BOT, PERSON, Approval, Author, Standing, moment
+from aml import azure_devops, ci, commits, evidence
+from aml.approval import BOT, PERSON, Approval, Author, Standing
 from aml.azure_devops import Client
 from aml.azure_devops_gates import is_group, name_of
 from aml.command import Refusal
@@ -120,7 +120,7 @@ class Run:
         if approval.get("status") != "approved":
             passed = next((step for step in steps if step.get("status") == "skipped"), None)
             by = self._approval(passed, passed.get("lastModifiedBy")) if passed else None
-            time = moment(str(approval["lastModifiedOn"]))
+            time = evidence.moment(str(approval["lastModifiedOn"]))
             found.append(replace(by, skipped=True) if by else Approval("somebody", PERSON, time=time, skipped=True))
         return found
 
@@ -129,5 +129,5 @@ class Run:
         team = self._short(assigned) if is_group(assigned) else ""
         descriptor, name = str(actual.get("descriptor") or ""), str(actual.get("uniqueName") or "")
         person = descriptor.startswith(PEOPLE) if descriptor else "@" in name
-        time = moment(str(step["lastModifiedOn"]))
+        time = evidence.moment(str(step["lastModifiedOn"]))
         return Approval(name, PERSON if person else BOT, str(step.get("comment") or ""), time, team)

@@ -33,8 +33,9 @@ def now() -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time of a statement, or of a service, to the second. Raises ValueError for what is none, or says not where its clock is."""
-    found = datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+    """A time of a statement, or of a service. Raises ValueError for what is none, or does not say where its clock is."""
+    # Azure tells tenths of microseconds, and fewer digits where the last ones are 0; Python 3.10 reads three digits or six.
+    found = datetime.fromisoformat(re.sub(r"\.(\d+)", lambda part: f".{part[1][:6]:0<6}", text).replace("Z", "+00:00"))
     if found.tzinfo is None:
         raise ValueError(f"{text} has no time zone")
     return found

@@ -9,11 +9,11 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from aml import calendar, ci, signing, spec, workspace
+from aml import calendar, ci, evidence, signing, spec, workspace
 from aml.command import Refusal
 
 FILE = ".cloud/gates.yml"
@@ -179,7 +179,7 @@ def proven(gate: Gate, statements: Sequence[Mapping[str, Any]], digests: set[str
     for rule in gate["evidence"]:
         name = f"evidence: {rule['verb']} in {rule['workspace']}"
         found = [
-            (now - _time(one["predicate"]["finished"]), one["predicate"]["verdict"] == "passed")
+            (now - evidence.moment(one["predicate"]["finished"]), one["predicate"]["verdict"] == "passed")
             for one in statements
             if (one["predicate"]["verb"], one["predicate"]["workspace"]) == (rule["verb"], rule["workspace"])
             and digests & {subject["digest"].get("sha256") for subject in one["subject"]}
@@ -220,15 +220,13 @@ def soaked(gate: Gate, standing: Mapping[str, Any], now: datetime) -> Finding:
     name, fix = f"soak in {soak['workspace']}", f"deploy the bundle in {soak['workspace']}, and promote it later"
     if not standing:
         return Finding(name, False, "the bundle is not deployed there", fix, waivable=True)
-    age, limit = now - _time(standing["created"]), timedelta(hours=soak["hours"])
+    try:
+        age, limit = now - evidence.moment(standing["created"]), timedelta(hours=soak["hours"])
+    except ValueError as error:
+        return Finding(name, False, f"when it was deployed there can't be told: {error}", fix, waivable=True)
     passed = age >= limit and standing["percent"] > 0
     says = f"expected {soak['hours']:g} h and traffic, found a deployment of {_hours(age)} ago with {standing['percent']} % of the traffic"
     return Finding(name, passed, says, "" if passed else f"wait; {fix}", waivable=True)
-
-
-def _time(text: str) -> datetime:
-    found = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", text).replace("Z", "+00:00"))
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
 
 
 def _hours(age: timedelta) -> str:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import timezone
 from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from aml import plain
+from aml import evidence, plain
 
 SHEET = Path(__file__).with_name("page.css")
 
@@ -166,7 +166,7 @@ def listed(names: Sequence[str]) -> str:
 def when(text: str) -> str:
     """A time as people read it, in UTC; what is no time stays as it is."""
     try:
-        found = _moment(text).astimezone(timezone.utc)
+        found = evidence.moment(text).astimezone(timezone.utc)
     except (ValueError, OverflowError):
         return text
     return f"{found.day} {found:%B %Y, %H:%M} UTC"
@@ -174,11 +174,7 @@ def when(text: str) -> str:
 
 def age(finished: str, now: str) -> str:
     """How long ago something was, when this was written."""
-    hours = (_moment(now) - _moment(finished)).total_seconds() / 3600
+    hours = (evidence.moment(now) - evidence.moment(finished)).total_seconds() / 3600
     if hours < 1:
         return f"{max(0, round(hours * 60))} min ago"
     return f"{hours:.0f} h ago" if hours < 48 else f"{hours / 24:.0f} days ago"
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

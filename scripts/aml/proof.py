@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from aml import plain, report, signing
+from aml import evidence, plain, report, signing
 from aml.command import Refusal
 from aml.gates import CLOCKS_APART
 
@@ -68,7 +68,7 @@ def read(folder: Path, project: Path, digests: Iterable[str], *, own: bool = Fal
             if not isinstance(document, dict) or "_type" not in document:
                 continue
             statement = signing.statement(payload)
-            _time(statement["predicate"]["finished"])
+            evidence.moment(statement["predicate"]["finished"])
         except (ValueError, OSError, RecursionError) as error:
             wrong.append(f"{shown} can't be read: {plain.text(error)}")
         except Refusal as refusal:
@@ -124,7 +124,7 @@ def items(
             made.append({**base, "state": MISSING, **_EMPTY})
             continue
         said = found.said
-        finished = _time(str(said["finished"]))
+        finished = evidence.moment(str(said["finished"]))
         expires = finished + timedelta(hours=hours) if hours is not None and finished <= now + CLOCKS_APART else None
         state = PASSED
         if said["verdict"] != "passed":
@@ -158,7 +158,3 @@ _EMPTY: dict[str, Any] = {
     "about": None, "finished": None, "expires": None, "figures": [], "checks": 0, "failed": [], "failed_checks": 0, "run": "",
     "signature": UNSIGNED, "signature_says": "",
 }  # fmt: skip
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

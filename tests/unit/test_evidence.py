@@ -43,6 +43,25 @@ def test_a_statement_is_about_a_bundle_or_a_job() -> None:
     assert evidence.about_job("j", ID) == evidence.about_job("j", "ab" * 32)
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("2026-11-23T12:00:00Z", "2026-11-23T12:00:00+00:00"),
+        ("2026-11-23T12:00:00.5Z", "2026-11-23T12:00:00.500000+00:00"),
+        ("2026-11-23T12:00:00.1234567Z", "2026-11-23T12:00:00.123456+00:00"),
+        ("2026-11-23T12:00:00.12+01:00", "2026-11-23T12:00:00.120000+01:00"),
+    ],
+)
+def test_a_time_is_read_with_as_many_digits_as_a_service_writes(text: str, read: str) -> None:
+    assert evidence.moment(text).isoformat() == read
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-11-23T12:00:00", "2026-11-23T12:00:00.5", "2026-13-01T00:00:00Z"])
+def test_what_is_no_time_or_of_no_place_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time zone|isoformat|month"):
+        evidence.moment(text)
+
+
 def test_a_rerun_replaces_its_file_whole(tmp_path: Path) -> None:
     for verdict in ("failed", "passed"):
         made = evidence.statement(

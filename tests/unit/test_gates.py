@@ -143,7 +143,8 @@ def test_branches_and_tags_have_case_and_people_have_none() -> None:
         ({"created": "2026-11-19T12:00:00.1234567Z", "percent": 100}, False),
         ({"created": "2026-11-19T12:00:00Z", "percent": 10}, True),
         ({"created": "2026-11-19T12:00:00+01:00", "percent": 0}, False),
-        ({"created": "2026-11-19T11:00:00", "percent": 100}, True),
+        ({"created": "2026-11-19T11:00:00.5Z", "percent": 100}, True),
+        ({"created": "2026-11-19T11:00:00", "percent": 100}, False),  # by no clock that is known
     ],
 )
 def test_a_soak_is_time_with_traffic(standing: dict[str, Any], passed: bool) -> None:
