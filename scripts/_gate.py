@@ -13,13 +13,19 @@ REPOSITORY = "contoso/flight-delay"
 """The project's repository on GitHub."""
 INITIATOR, AUTHOR, APPROVER, OWNER = "rea-lee", "kim-doe", "release-manager", "platform-admin"
 """Who starts the runs, who writes the project, who approves, who owns the organization."""
-PEOPLE = {AUTHOR: "Kim Doe", INITIATOR: "Rea Lee", APPROVER: "Robin Marsh", OWNER: "Pat Adler"}
-"""Names by login. Kim, Rea and Robin are the organization's members, Robin alone is in the team that approves; Pat owns it."""
+COLLEAGUE = "sam-roe"
+"""Who has no part in the project."""
+PEOPLE = {AUTHOR: "Kim Doe", INITIATOR: "Rea Lee", APPROVER: "Robin Marsh", COLLEAGUE: "Sam Roe", OWNER: "Pat Adler"}
+"""Names by login. All but Pat are the organization's members, Robin alone is in the team that approves; Pat owns it."""
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One environment at whose gate a run waits. `decide` and `overrule` are the system's, as a person calls or clicks them."""
+    """One environment at whose gate a run waits. `decide` and `overrule` are the system's, as a person calls or clicks them.
+
+    On Azure DevOps it is one stage, which waits for the approvals of its environment and of the service connections that its jobs name; a
+    decision is of all of them.
+    """
 
     run: int
     """The run's id on GitHub, the build's on Azure DevOps."""

@@ -1,15 +1,17 @@
 """The approvals of a run on Azure DevOps, who started it, who wrote what it releases, and whether its branch still has that.
 
 Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/approvals, .../build/builds, .../build/timeline (a stage that waits
-has a Checkpoint, and below it the approval, whose id is the record's), .../git/refs, .../git/merge-bases, .../ims/identities. What kind
+has a Checkpoint, and below it the approvals, whose ids are the records'), .../git/refs, .../git/merge-bases, .../ims/identities. What kind
 of account somebody is, the first part of the descriptor says. An approval of a group says which person gave it; how one shows that was
-bypassed is not documented, so whatever is not approved counts as that.
+bypassed is not documented, so whatever is not approved counts as that. A stage waits for the checks of its environment and of the service
+connections that its jobs name; which of them an approval is of, the API does not tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -46,10 +48,17 @@ class Run:
             return []
         query = {"approvalIds": ",".join(asked), "$expand": "steps"}
         found = (self._client.get("pipelines/approvals", **query) or {}).get("value", [])
+        found = [one for one in found if one["id"] in asked]
         wanted = {name.lower() for name in (*gate["reviewers"].get("users", []), *gate["reviewers"].get("teams", []))}
-        # Another resource of the stage may ask for approvals of its own; those that count are of the people whom the gate names.
+        # Environment and connection of a gate ask for the same people, and each must be complete; another resource of the stage may ask
+        # for approvals of its own.
         mine = [one for one in found if {self._short(step["assignedApprover"]).lower() for step in one.get("steps") or []} == wanted]
-        return [approval for one in mine for approval in self._given(one)]
+        given: dict[tuple[str, str, str, bool], Approval] = {}
+        for one in mine:
+            for each in self._given(one):  # whoever answers both has approved once, and then when they answered first
+                key = (asked[one["id"]], each.who.lower(), each.team, each.skipped)
+                given[key] = min(given.get(key, each), each, key=lambda made: made.time or datetime.min.replace(tzinfo=timezone.utc))
+        return list(given.values())
 
     def initiators(self) -> list[str]:
         names = [str((self._build.get(key) or {}).get("uniqueName") or "") for key in ("requestedFor", "requestedBy")]
@@ -101,12 +110,14 @@ class Run:
             raise Refusal(f"Run {self._number} can't be read", "Azure DevOps says 404", "let the job's access token read its own project")
         return dict(found)
 
-    def _asked(self) -> list[str]:
-        """The approvals that this stage waited for, by their ids."""
+    def _asked(self) -> dict[str, str]:
+        """The approvals that this stage waited for, by their ids, each with the id of the wait that it was of."""
         records = (self._client.get(f"build/builds/{self._number}/timeline") or {}).get("records") or []
         stages = {one["id"] for one in records if one["type"] == "Stage" and (one.get("identifier") or one.get("name")) == self._stage}
         points = {one["id"] for one in records if one["type"] == "Checkpoint" and one.get("parentId") in stages}
-        return [str(one["id"]) for one in records if one["type"] == "Checkpoint.Approval" and one.get("parentId") in points]
+        return {
+            str(one["id"]): one["parentId"] for one in records if one["type"] == "Checkpoint.Approval" and one.get("parentId") in points
+        }
 
     def _short(self, approver: Document) -> str:
         """An approver as gates.yml writes it: a group without the project, if it is this one."""

@@ -3,29 +3,34 @@
 Sources: learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/check-configurations, .../environments, .../securityroles; what
 `settings` hold: microsoft/terraform-provider-azuredevops, package approvalsandchecks; which pipelines may use a resource:
 .../approvalsandchecks/pipeline-permissions. "Define approvals and checks"
-(learn.microsoft.com/azure/devops/pipelines/process/approvals): a minimum of 0 means every approver, of a group one person approves, and
-an administrator of the resource can bypass a check that runs (release notes of sprint 230).
+(learn.microsoft.com/azure/devops/pipelines/process/approvals): a stage waits for the checks of every resource that its jobs name, a minimum
+of 0 means every approver, of a group one person approves, and an administrator of the resource can bypass a check that runs (release notes
+of sprint 230). A job's environment is the caller's choice, so what guards production is asked for by its service connection too.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from aml import azure_devops
 from aml.azure_devops import Client
 from aml.command import Refusal
-from aml.gates import Change, Finding, Gate, Protection
+from aml.gates import Change, Finding, Gate, Protection, compare
 from aml.spec import quoted
 
 APPROVAL = "8c6f20a7-a545-4486-9777-f762fafe0d4d"
 TASK = "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7"
 TEMPLATE = "4020e66e-b0f3-47e1-bc88-48f3cc59b5f3"
+LOCK = "2ef31ad6-baa0-403a-8b45-2cbc9b4e5563"
 BRANCH_CONTROL = {"id": "86b05a0c-73e6-4f7d-b3cf-e38f3b39a75b", "name": "evaluatebranchProtection", "version": "0.0.1"}
+ORDER = "anyOrder"
 LIMIT_MINUTES = 43_200  # that an approval waits: 30 days, the longest there is
 _CHECKS, _ENVIRONMENTS = "pipelines/checks/configurations", "distributedtask/environments"
 _PERMISSIONS = "pipelines/pipelinepermissions/endpoint"
 _HEADS, _TAGS = "refs/heads/", "refs/tags/"
 _TEMPLATE = ("repositoryType", "repositoryName", "repositoryRef", "templatePath")
+_REVIEW = ("approvals", "reviewers: users", "reviewers: teams", "self-review")  # what compare finds of an approval
 _AGAIN = "have a platform team run apply_gates"
 
 Document = dict[str, Any]
@@ -48,7 +53,11 @@ class AzureDevOps:
         environment = self._environment(gate)
         if environment is None:
             return None
-        checks = self._checks("environment", str(environment["id"]))
+        found = self._guarded(gate, self._checks("environment", str(environment["id"])))
+        return replace(found, bypassers=frozenset(self._others(gate, environment)))
+
+    def _guarded(self, gate: Gate, checks: list[Document]) -> Protection:
+        """What the checks of a resource ask for; who may bypass them they don't say."""
         approval = _settings(self._best(gate, [one for one in checks if _is_approval(one)]))
         approvers = approval.get("approvers") or []
         branches, tags = _allowed(gate, checks)
@@ -58,14 +67,15 @@ class AzureDevOps:
             teams=frozenset(self._short(name_of(one)) for one in approvers if is_group(one)),
             self_review=not approval.get("requesterCannotBeApprover", False),
             admin_bypass=False,
-            bypassers=frozenset(self._others(gate, environment)),
+            bypassers=frozenset(),
             branches=branches,
             tags=tags,
             wait_minutes=0,
         )
 
     def limits(self, gate: Gate) -> list[Finding]:
-        """A wait, which Azure DevOps has not; more approvals than entries that give one each; and what guards the service connection."""
+        """A wait, which Azure DevOps has not; more approvals than entries that give one each; the order of approvals and the lock, which
+        only Azure DevOps has; and what guards the service connection."""
         found, wanted = [], gate["reviewers"]
         if gate["wait_minutes"]:
             fix = "write wait_minutes: 0; an approver can defer an approval instead"
@@ -74,6 +84,11 @@ class AzureDevOps:
         if wanted["count"] > entries:
             says = f"{wanted['count']} approvals are asked for, and of {entries} people and teams each gives one"
             found.append(Finding("number of approvals", False, says, "name more people or teams, or lower the count"))
+        environment = self._environment(gate)
+        checks = self._checks("environment", str(environment["id"])) if environment else []
+        found += self._ordered(gate, "order of approvals", checks)
+        locked = any(_is_lock(one) and not one.get("isDisabled") for one in checks)
+        found.append(_held("exclusive lock", locked, f"expected one, for one run at a time, found {'one' if locked else 'none'}"))
         if name := gate.get("service_connection"):
             found += self._connected(gate, name)
         else:
@@ -82,26 +97,25 @@ class AzureDevOps:
         return found
 
     def changes(self, gate: Gate) -> list[Change]:
-        """The environment, its approval, branch control there and on the service connection, and what else guards that; last, who
-        administers the environment no longer."""
+        """The environment with its lock; approval and branch control there and on the service connection, and what else guards that; last,
+        who administers the environment no longer."""
         name, there = gate["environment"], self._environment(gate)
         checks = self._checks("environment", str(there["id"])) if there else []
         made = []
         if there is None:
             what = {"name": name, "description": "Set up by apply_gates from .cloud/gates.yml"}
             made.append(Change(f"create environment {name}", lambda: self._client.post(_ENVIRONMENTS, what)))
-        approval = self._best(gate, [one for one in checks if _is_approval(one)], disabled=True)
-        wanted = self._approval(gate)
-        if _approves(approval) != wanted:
-            says = f"{'change' if approval else 'add'} the approval: {wanted['minRequiredApprovers']} by {_said(gate)}"
-            made.append(Change(says, lambda: self._save(gate, approval, APPROVAL, wanted, LIMIT_MINUTES)))
-        made += self._branches(gate, "environment", str(there["id"]) if there else "", checks)
+        wanted, at = self._approval(gate), str(there["id"]) if there else ""
+        made += self._reviews(gate, wanted, "environment", at, checks)
+        made += self._branches(gate, "environment", at, checks)
+        made += self._locks(gate, at, checks)
         if connection := gate.get("service_connection"):
             id = self._connection(connection)
             if id is None:
                 raise Refusal(f"There is no service connection {quoted(connection)}", "", "make it, or correct gates.yml")
             beside = self._checks("endpoint", id)
-            made += [*self._branches(gate, "endpoint", id, beside), *self._templates(gate, id, beside), *self._closing(gate, id)]
+            made += [*self._reviews(gate, wanted, "endpoint", id, beside), *self._branches(gate, "endpoint", id, beside)]
+            made += [*self._templates(gate, id, beside), *self._closing(gate, id)]
         if not gate["admin_bypass"] and (there is None or self._others(gate, there, inherited=False)):
             made.append(Change(f"leave the administration of {name} to {', '.join(gate['administrators'])}", lambda: self._demote(gate)))
         return made
@@ -160,7 +174,8 @@ class AzureDevOps:
         }
 
     def _connected(self, gate: Gate, name: str) -> list[Finding]:
-        """Its branches; the templates that a pipeline must extend, where the gate names some; and that not every pipeline may use it."""
+        """Its approval, as the environment's; its branches; the templates that a pipeline must extend, where the gate names some; and that
+        not every pipeline may use it."""
         id, title = self._connection(name), f"service connection {name}"
         if id is None:
             return [Finding(title, False, "there is no such service connection, or it can't be seen", "make it, or correct gates.yml")]
@@ -168,6 +183,10 @@ class AzureDevOps:
         there = _control(gate, checks)
         says = f"expected {', '.join(branches)}, found {'any branch' if there is None else ', '.join(there)}"
         made = [_held(title, there == branches, says)]
+        made += [
+            _held(f"{title}: {one.name}", one.passed, one.says) for one in compare(gate, self._guarded(gate, checks)) if one.name in _REVIEW
+        ]
+        made += self._ordered(gate, f"{title}: order of approvals", checks)
         if wanted := _required(gate):
             found = _extended(wanted, checks)
             says = f"expected {_these(wanted)}, found {'any' if found is None else _these(found)}"
@@ -179,6 +198,14 @@ class AzureDevOps:
             says = f"expected those that are let in one by one, found {'every pipeline of the project' if open_ else 'those'}"
             made.append(_held(f"{title}: pipelines", not open_, says))
         return made
+
+    def _ordered(self, gate: Gate, name: str, checks: list[Document]) -> list[Finding]:
+        """That whoever is asked may approve at once, as `approved` of a release counts them; nothing where nobody is asked."""
+        approval = self._best(gate, [one for one in checks if _is_approval(one)])
+        if approval is None:
+            return []
+        order = _settings(approval).get("executionOrder", ORDER)
+        return [_held(name, order == ORDER, f"expected {ORDER}, found {order}")]
 
     def _open(self, id: str) -> bool | None:
         """Whether every pipeline may use a service connection; None if that can't be read."""
@@ -195,6 +222,7 @@ class AzureDevOps:
             "approvers": sorted({self._id(name) for name in names}),
             "minRequiredApprovers": reviewers["count"],
             "requesterCannotBeApprover": not reviewers["self_review"],
+            "executionOrder": ORDER,
             "enabled": True,
         }
 
@@ -207,20 +235,36 @@ class AzureDevOps:
             )
         return str(found[0]["id"])
 
-    def _save(self, gate: Gate, known: Document | None, kind: str, wanted: Document, minutes: int) -> None:
+    def _reviews(self, gate: Gate, wanted: Document, kind: str, id: str, checks: list[Document]) -> list[Change]:
+        """The approval of a resource."""
+        known = self._best(gate, [one for one in checks if _is_approval(one)], disabled=True)
+        if _approves(known) == wanted:
+            return []
         settings = {
             "approvers": [{"id": id} for id in wanted["approvers"]],
-            "executionOrder": "anyOrder",
+            "executionOrder": wanted["executionOrder"],
             "minRequiredApprovers": wanted["minRequiredApprovers"],
             "requesterCannotBeApprover": wanted["requesterCannotBeApprover"],
             "instructions": _settings(known).get("instructions") or "Approve what the run's summary shows, and nothing else.",
             "blockedApprovers": [],
         }
-        environment = self._environment(gate) or {}
-        self._write(known, kind, "Approval", settings, "environment", str(environment.get("id", "")), minutes)
+        says = f"{'change' if known else 'add'} the approval of {_where(gate, kind)}: {wanted['minRequiredApprovers']} by {_said(gate)}"
+        return [Change(says, lambda: self._write(known, APPROVAL, "Approval", settings, kind, self._at(gate, id), LIMIT_MINUTES))]
+
+    def _locks(self, gate: Gate, id: str, checks: list[Document]) -> list[Change]:
+        """One run at a time; the stages of the catalog wait for it in their order, with lockBehavior: sequential."""
+        known = next((one for one in checks if _is_lock(one)), None)
+        if known and any(_is_lock(one) and not one.get("isDisabled") for one in checks):
+            return []
+        says = f"let one run at a time use environment {gate['environment']}"
+        return [Change(says, lambda: self._write(known, LOCK, "ExclusiveLock", {}, "environment", self._at(gate, id), LIMIT_MINUTES))]
+
+    def _at(self, gate: Gate, id: str) -> str:
+        """A resource's id; that of an environment that was yet to be made is found now."""
+        return id or str((self._environment(gate) or {}).get("id", ""))
 
     def _branches(self, gate: Gate, kind: str, id: str, checks: list[Document]) -> list[Change]:
-        """Branch control of a resource; the id of an environment that is yet to be made is found when it is."""
+        """Branch control of a resource."""
         wanted = _refs(gate)
         known = next((one for one in checks if _is_branch_control(one)), None)
         inputs = _settings(known).get("inputs") or {}
@@ -233,13 +277,8 @@ class AzureDevOps:
             "retryInterval": 5,
             "linkedVariableGroup": None,
         }
-
-        def make() -> None:
-            resource = id or str((self._environment(gate) or {}).get("id", ""))
-            self._write(known, TASK, "Task Check", settings, kind, resource, 1440)
-
-        where = f"environment {gate['environment']}" if kind == "environment" else f"service connection {gate['service_connection']}"
-        return [Change(f"let only {', '.join(wanted)} use {where}", make)]
+        says = f"let only {', '.join(wanted)} use {_where(gate, kind)}"
+        return [Change(says, lambda: self._write(known, TASK, "Task Check", settings, kind, self._at(gate, id), 1440))]
 
     def _templates(self, gate: Gate, id: str, checks: list[Document]) -> list[Change]:
         """The required template of a service connection: one of the gate's, and no other."""
@@ -281,6 +320,10 @@ def _settings(check: Document | None) -> Document:
 
 def _is_approval(check: Document) -> bool:
     return str(check["type"]["id"]).lower() == APPROVAL
+
+
+def _is_lock(check: Document) -> bool:
+    return str(check["type"]["id"]).lower() == LOCK
 
 
 def _is_branch_control(check: Document) -> bool:
@@ -343,6 +386,7 @@ def _approves(check: Document | None) -> Document:
         "approvers": sorted({str(one.get("id")) for one in settings.get("approvers") or []}),
         "minRequiredApprovers": settings.get("minRequiredApprovers"),
         "requesterCannotBeApprover": settings.get("requesterCannotBeApprover", False),
+        "executionOrder": settings.get("executionOrder", ORDER),
         "enabled": bool(check) and not (check or {}).get("isDisabled"),
     }
 
@@ -369,6 +413,10 @@ def _allowed(gate: Gate, checks: list[Document]) -> tuple[frozenset[str] | None,
         return None, None
     tags = {one.removeprefix(_TAGS) for one in found if one.startswith(_TAGS)} - ({*gate["catalog_tags"]} - {*gate["tags"]})
     return frozenset(one.removeprefix(_HEADS) for one in found if not one.startswith(_TAGS)), frozenset(tags)
+
+
+def _where(gate: Gate, kind: str) -> str:
+    return f"environment {gate['environment']}" if kind == "environment" else f"service connection {gate['service_connection']}"
 
 
 def _said(gate: Gate) -> str:

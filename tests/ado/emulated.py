@@ -13,7 +13,7 @@ import fnmatch
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -33,12 +33,25 @@ Refusals = dict[str, str]
 """What the service did not take, by who said it."""
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An approval that a stage waits for, and the environment or service connection whose check asks for it."""
+
+    of: str
+    approval: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        return str(self.approval["id"])
+
+
 @dataclass
 class EmulatedService(Service):
     """A service whose build, commits, jobs, timeline and approvals are in the emulator with this `home`.
 
-    An environment that the description gives no approvers has those of the emulated environment's checks; `approve` is called for each
-    check that a stage waits for. `approval_timeout` is how many seconds a pending approval then waits for somebody to decide it over REST.
+    An environment that the description gives no approvers has those of the emulated environment's checks, and a service connection those
+    of its own; `approve` is called once for a stage that waits, for all of them. `approval_timeout` is how many seconds a pending
+    approval then waits for somebody to decide it over REST.
     """
 
     home: Path = Path()
@@ -100,24 +113,30 @@ class EmulatedService(Service):
             self._stages |= {str(one.get("identifier") or one["name"]): one["id"] for one in records if one["type"] == "Stage"}
             self._play("timeline", build_id=self.build_id, records=records)
 
-    def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool]) -> list[Approval]:
-        """Ask the approvers of each environment; those with a verdict in the description give it as themselves, others are waited for.
+    def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool], connections: Sequence[str] = ()) -> list[Approval]:
+        """Ask the approvers of each environment and service connection that the stage's jobs use, all at once.
 
-        Branch control comes before them, and what it does not allow is as if somebody had rejected it.
+        Those with a verdict in the description give it as themselves, others are waited for. Branch control comes before them, and what
+        it does not allow is as if somebody had rejected it.
         """
-        answers: list[Approval] = []
-        for name in environments:
-            checks = self._checks(name)
-            for allowed in [one["inputs"]["allowedBranches"] for one in checks if "allowedBranches" in (one.get("inputs") or {})]:
+        resources = [*(("environment", name) for name in environments), *(("endpoint", name) for name in connections)]
+        checks = {resource: self._checks(*resource) for resource in resources}
+        for (_, name), found in checks.items():
+            for allowed in [one["inputs"]["allowedBranches"] for one in found if "allowedBranches" in (one.get("inputs") or {})]:
                 if not any(fnmatch.fnmatchcase(self.branch, each.strip()) for each in allowed.split(",")):
-                    return [*answers, Approval("Branch control", "rejected", f"{self.branch} is not one of {allowed}", name)]
-            if expected := self.environments[name].approvals:
-                asked = self._ask(stage, name, [one.approver for one in expected], requester_may_approve=self.requester_may_approve)
-                answers += self._answer(stage, name, asked, partial(self._describe, expected), stop)
+                    return [Approval("Branch control", "rejected", f"{self.branch} is not one of {allowed}", name)]
+        answers: list[Approval] = []
+        waiting: list[Asked] = []
+        for (kind, name), found in checks.items():
+            if kind == "environment" and (expected := self.environments[name].approvals):
+                more = {"requester_may_approve": self.requester_may_approve}
+                asked = self._ask(stage, kind, name, [one.approver for one in expected], **more)
+                answers += self._answer(stage, [asked], partial(self._describe, expected, asked), stop)
                 continue
-            for check in [one for one in checks if "approvers" in one]:
-                asked = self._ask(
+            waiting += [
+                self._ask(
                     stage,
+                    kind,
                     name,
                     [one["uniqueName"] for one in check["approvers"]],
                     minimum=check["minRequiredApprovers"],
@@ -125,8 +144,10 @@ class EmulatedService(Service):
                     requester_may_approve=not check["requesterCannotBeApprover"],
                     instructions=check["instructions"],
                 )
-                answers += self._answer(stage, name, asked, partial(self._decide, stage, name, stop), stop)
-        return answers
+                for check in found
+                if "approvers" in check
+            ]
+        return [*answers, *(self._answer(stage, waiting, partial(self._decide, stage, waiting, stop), stop) if waiting else [])]
 
     def finish(self, result: str) -> dict[str, Any]:
         """End the build: succeeded, partiallySucceeded, failed or canceled. The build as REST gives it."""
@@ -161,34 +182,40 @@ class EmulatedService(Service):
         where = {"organization": self.organization, "project": self.project}
         return cli.request(self.home, "POST", f"/azure-devops/{what}", {**where, **body})
 
-    def _checks(self, environment: str) -> list[dict[str, Any]]:
-        """The settings of the checks that an environment of the emulator has, in their order."""
-        query = {"resourceType": "environment", "$expand": "settings"}
-        found = self.rest("GET", "distributedtask/environments", name=environment)["value"]
-        checks = [one for each in found for one in self.rest("GET", _CHECKS, resourceId=str(each["id"]), **query)["value"]]
+    def _checks(self, kind: str, name: str) -> list[dict[str, Any]]:
+        """The settings of the checks that an environment or service connection (endpoint) of the emulator has, in their order."""
+        if kind == "environment":
+            ids = [str(one["id"]) for one in self.rest("GET", "distributedtask/environments", name=name)["value"]]
+        else:
+            ids = [id for id in (self.service_connections[name].id,) if id in self._known]
+        query = {"resourceType": kind, "$expand": "settings"}
+        checks = [one for id in ids for one in self.rest("GET", _CHECKS, resourceId=id, **query)["value"]]
         return [check["settings"] for check in checks if not check["isDisabled"]]
 
-    def _ask(self, stage: str, environment: str, approvers: list[str], **more: Any) -> dict[str, Any]:
-        where = {"build_id": self.build_id, "stage": stage, "environment": environment}
-        asked: dict[str, Any] = self._play("approvals", **where, approvers=approvers, **more)
-        return asked
+    def _ask(self, stage: str, kind: str, name: str, approvers: list[str], **more: Any) -> Asked:
+        where = {"build_id": self.build_id, "stage": stage, "environment" if kind == "environment" else "connection": name}
+        return Asked(name, self._play("approvals", **where, approvers=approvers, **more))
 
-    def _answer(
-        self, stage: str, environment: str, asked: dict[str, Any], decide: Callable[[dict[str, Any]], Refusals], stop: Callable[[], bool]
-    ) -> list[Approval]:
-        """Wait for what becomes of an approval: `decide` is who would, and gives what the service did not take from whom."""
-        self._checkpoint(stage, asked["id"], "inProgress")
-        refused = decide(asked)
+    def _answer(self, stage: str, asked: list[Asked], decide: Callable[[], Refusals], stop: Callable[[], bool]) -> list[Approval]:
+        """Wait for what becomes of approvals: `decide` is who would, and gives what the service did not take from whom."""
+        self._checkpoint(stage, asked, "inProgress")
+        refused = decide()
         until = time.monotonic() + self.approval_timeout
-        while self._waits(asked["id"]) and time.monotonic() < until and not stop():
+        while self._open(asked) and time.monotonic() < until and not stop():
             time.sleep(0.2)
-        if self._waits(asked["id"]):
-            self._play("approvals/close", approval_id=asked["id"], status="canceled" if stop() else "timedOut")
-        found = self._read(asked["id"])
-        passed = found["status"] in ("approved", "skipped") or asked["id"] in self._bypassed
-        self._checkpoint(stage, asked["id"], "completed", "succeeded" if passed else "failed")
+        rejected = not self._open(asked)
+        for one in asked:
+            if self._waits(one.id):
+                self._play("approvals/close", approval_id=one.id, status="canceled" if stop() or rejected else "timedOut")
+        found = {one.id: self._read(one.id) for one in asked}
+        passed = {id for id, one in found.items() if one["status"] in ("approved", "skipped") or id in self._bypassed}
+        self._checkpoint(stage, asked, "completed", {one.id: "succeeded" if one.id in passed else "failed" for one in asked})
+        return [answer for one in asked for answer in self._said(one.of, found[one.id], one.id in passed, refused)]
+
+    def _said(self, of: str, found: dict[str, Any], passed: bool, refused: Refusals) -> list[Approval]:
+        """What an approval came to, for the report of the run."""
         if passed and found["status"] != "approved":
-            return [Approval(", ".join(_names(found)), "approved", "The check was bypassed.", environment)]
+            return [Approval(", ".join(_names(found)), "approved", "The check was bypassed.", of)]
         return [
             Approval(
                 name,
@@ -199,40 +226,52 @@ class EmulatedService(Service):
                 if step["status"] in ("approved", "rejected")
                 else "pending",
                 step["comment"] or refused.get(name, ""),
-                environment,
+                of,
             )
             for name, step in zip(_names(found), found["steps"], strict=True)
             if found["status"] != "approved" or step["status"] == "approved"
         ]
 
-    def _describe(self, expected: tuple[Approval, ...], asked: dict[str, Any]) -> Refusals:
+    def _describe(self, expected: tuple[Approval, ...], asked: Asked) -> Refusals:
         """The verdicts of the description."""
         refused = {}
         for one in expected:
             if one.verdict != "pending":
                 try:
-                    self._update(asked["id"], one.approver, one.verdict, one.comment)
+                    self._update(asked.id, one.approver, one.verdict, one.comment)
                 except Refused as error:
                     refused[one.approver] = str(error)
         return refused
 
-    def _decide(self, stage: str, environment: str, stop: Callable[[], bool], asked: dict[str, Any]) -> Refusals:
-        """The decision of whoever is to decide: see `_gate`."""
+    def _decide(self, stage: str, asked: list[Asked], stop: Callable[[], bool]) -> Refusals:
+        """The decision of whoever is to decide: see `_gate`. It is of all that the stage waits for, as far as it is theirs to decide."""
+
+        def each(decide: Callable[[str], None]) -> None:
+            refusals, waiting = [], [one.id for one in asked if self._waits(one.id)]
+            for id in waiting or [one.id for one in asked]:
+                try:
+                    decide(id)
+                except Refused as refusal:
+                    refusals.append(refusal)
+            if len(refusals) == len(waiting or asked):
+                raise refusals[0]
 
         def overrule(who: str, comment: str, recorded: bool) -> None:
-            body = {"approval_id": asked["id"], "who": address(who), "comment": comment, "recorded": recorded}
-            try:
-                self._play("approvals/bypass", **body)
-            except cli.Problem as problem:
-                raise Refused(str(problem)) from problem
-            self._bypassed.add(asked["id"])
+            def bypass(id: str) -> None:
+                try:
+                    self._play("approvals/bypass", approval_id=id, who=address(who), comment=comment, recorded=recorded)
+                except cli.Problem as problem:
+                    raise Refused(str(problem)) from problem
+                self._bypassed.add(id)
+
+            each(bypass)
 
         self.approve(
             Gate(
-                run=self.build_id, job=stage, environment=environment,
-                asked=tuple(name.removeprefix(f"[{self.project}]\\") for name in _names(asked)), page=self._page,
-                artifacts=self.artifacts, open=lambda: self._waits(asked["id"]) and not stop(),
-                decide=lambda who, status, comment: self._update(asked["id"], address(who), status, comment), overrule=overrule,
+                run=self.build_id, job=stage, environment=asked[0].of,
+                asked=tuple(dict.fromkeys(name.removeprefix(f"[{self.project}]\\") for one in asked for name in _names(one.approval))),
+                page=self._page, artifacts=self.artifacts, open=lambda: self._open(asked) and not stop(),
+                decide=lambda who, status, comment: each(lambda id: self._update(id, address(who), status, comment)), overrule=overrule,
             )
         )  # fmt: skip
         return {}
@@ -249,16 +288,23 @@ class EmulatedService(Service):
     def _waits(self, approval_id: str) -> bool:
         return approval_id not in self._bypassed and self._read(approval_id)["status"] == "pending"
 
+    def _open(self, asked: list[Asked]) -> bool:
+        """Whether the stage waits: for any of its approvals, and for none any more once somebody rejected one."""
+        return any(self._waits(one.id) for one in asked) and not any(self._read(one.id)["status"] == "rejected" for one in asked)
+
     def _read(self, approval_id: str) -> dict[str, Any]:
         found: dict[str, Any] = self.rest("GET", f"pipelines/approvals/{approval_id}", **{"$expand": "steps"})
         return found
 
-    def _checkpoint(self, stage: str, approval_id: str, state: str, result: str | None = None) -> None:
-        """A stage that waits has a Checkpoint in the timeline, and below it the approval, whose id is the record's."""
-        point = str(uuid.uuid5(uuid.UUID(approval_id), "checkpoint"))
-        checkpoint = {"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self._stages.get(stage)}
-        approval = {"id": approval_id, "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point}
-        self.timeline([{**one, "state": state, "result": result} for one in (checkpoint, approval)])
+    def _checkpoint(self, stage: str, asked: list[Asked], state: str, results: Mapping[str, str] | None = None) -> None:
+        """A stage that waits has a Checkpoint in the timeline, and below it each approval, whose id is the record's."""
+        point = str(uuid.uuid5(uuid.UUID(asked[0].id), "checkpoint"))
+        whole = None if results is None else "succeeded" if {*results.values()} == {"succeeded"} else "failed"
+        records = [{"id": point, "type": "Checkpoint", "name": "Checkpoint", "parentId": self._stages.get(stage), "result": whole}]
+        for one in asked:
+            approval = {"id": one.id, "type": "Checkpoint.Approval", "name": "Checkpoint.Approval", "parentId": point}
+            records.append({**approval, "result": (results or {}).get(one.id)})
+        self.timeline([{**one, "state": state} for one in records])
 
 
 def _names(approval: Mapping[str, Any]) -> list[str]:

@@ -145,7 +145,9 @@ def protect(make: Any, emulator: Any, tmp_path: Path) -> Callable[..., EmulatedS
     for words in (["init", "-q", "-b", "main"], *(["commit", "-q", "--allow-empty", "-m", text] for text in ("one", "two"))):
         subprocess.run([*git, *words], check=True)
 
-    def protect(approve: Approve, *, members: Sequence[str] = (KEEPER,), other: str = "", minimum: int = 1, **more: Any) -> EmulatedService:
+    def protect(
+        approve: Approve, *, members: Sequence[str] = (KEEPER,), other: str = "", minimum: int = 1, kind: str = "environment", **more: Any
+    ) -> EmulatedService:
         service: EmulatedService = make(
             requested_for="rea-lee@contoso.com",
             repositories={"self": Repository(tmp_path, "flight-delay")},
@@ -156,7 +158,8 @@ def protect(make: Any, emulator: Any, tmp_path: Path) -> Callable[..., EmulatedS
         groups = {f"[{service.project}]\\keepers": [*members], f"[{service.project}]\\Project Administrators": [OWNER]}
         emulator.admin.azure_devops("identities", **where, names=[other or KEEPER], groups=groups)
         environment = service.rest("POST", "distributedtask/environments", {"name": "production"}, as_user=OWNER)
-        resource = {"type": "environment", "id": str(environment["id"])}
+        connection = service.service_connections["azureml-dev"]
+        resource = {"type": kind, "id": str(environment["id"]) if kind == "environment" else connection.id}
         names = [f"[{service.project}]\\keepers", *([other] if other else [])]
         approval = {
             "approvers": [{"id": models.identifier(name)} for name in names], "executionOrder": "anyOrder",
@@ -172,6 +175,14 @@ def protect(make: Any, emulator: Any, tmp_path: Path) -> Callable[..., EmulatedS
         return service
 
     return protect
+
+
+def checks_of(service: EmulatedService) -> list[dict[str, Any]]:
+    """The checks of the environment production, as they may be sent again."""
+    (environment,) = service.rest("GET", "distributedtask/environments", name="production")["value"]
+    query = {"resourceType": "environment", "resourceId": str(environment["id"]), "$expand": "settings"}
+    found = service.rest("GET", "pipelines/checks/configurations", **query)["value"]
+    return [{name: one[name] for name in ("type", "settings")} for one in found]
 
 
 def outcome(service: EmulatedService) -> tuple[dict[str, Any], str]:
@@ -249,6 +260,75 @@ def test_another_branch_asks_nobody(protect: Any) -> None:
     [answer] = protect(asked.append, branch="refs/heads/topic").approvals("production", ["production"], never)
     assert (answer.approver, answer.verdict, asked) == ("Branch control", "rejected", [])
     assert "refs/heads/topic is not one of refs/heads/main" in answer.comment
+
+
+def test_a_stage_waits_for_the_checks_of_its_service_connections_too(protect: Any) -> None:
+    """Whatever its environment: here one that asks nobody."""
+    gates: list[Gate] = []
+
+    def approve(gate: Gate) -> None:
+        gates.append(gate)
+        with pytest.raises(Refused, match="is not an approver"):
+            gate.approve("kim-doe")
+        gate.approve("release-manager", "go")
+
+    service = protect(approve, kind="endpoint")
+    assert service.approvals("production", ["production"], never) == []
+    answer = Approval(f"[{service.project}]\\keepers", "approved", "go", "azureml-dev")
+    assert service.approvals("production", ["production"], never, ["azureml-dev"]) == [answer]
+    assert service.approvals("production", [], never, ["azureml-dev"]) == [answer]
+    assert outcome(service)[1] == "succeeded"
+    assert len(gates) == 2
+
+
+def test_a_service_connection_has_branch_control_of_its_own(protect: Any) -> None:
+    asked: list[Gate] = []
+    service = protect(asked.append, kind="endpoint", branch="refs/heads/topic")
+    [answer] = service.approvals("production", ["production"], never, ["azureml-dev"])
+    assert (answer.approver, answer.verdict, answer.environment, asked) == ("Branch control", "rejected", "azureml-dev", [])
+
+
+@pytest.mark.parametrize(
+    ("approve", "verdicts", "statuses"),
+    [
+        (lambda gate: gate.approve("release-manager"), ["approved", "approved"], {"approved"}),
+        (lambda gate: gate.reject("release-manager"), ["rejected", "rejected"], {"rejected"}),
+        (lambda gate: gate.bypass("platform-admin"), ["approved", "approved"], {"skipped"}),
+        (lambda gate: None, ["pending", "pending"], {"timedOut"}),
+    ],
+)
+def test_one_decision_is_of_all_that_a_stage_waits_for(protect: Any, approve: Approve, verdicts: list[str], statuses: set[str]) -> None:
+    asked: list[Gate] = []
+
+    def decide(gate: Gate) -> None:
+        asked.append(gate)
+        approve(gate)
+
+    service = protect(decide)
+    resource = {"type": "endpoint", "id": service.service_connections["azureml-dev"].id}
+    [check, _] = checks_of(service)
+    service.rest("POST", "pipelines/checks/configurations", {**check, "resource": resource})
+    found = service.approvals("production", ["production"], never, ["azureml-dev"])
+    assert [(one.environment, one.verdict) for one in found] == list(zip(["production", "azureml-dev"], verdicts, strict=True))
+    assert {one["status"] for one in service.rest("GET", "pipelines/approvals")["value"]} == statuses
+    records = service.rest("GET", f"build/builds/{service.build_id}/timeline")["records"]
+    [point] = [one for one in records if one["type"] == "Checkpoint"]
+    assert [one["parentId"] for one in records if one["type"] == "Checkpoint.Approval"] == [point["id"]] * 2
+    assert [gate.asked for gate in asked] == [("keepers",)]
+
+
+def test_one_rejection_ends_the_wait_for_all(protect: Any) -> None:
+    def approve(gate: Gate) -> None:
+        first, _ = service.rest("GET", "pipelines/approvals", state="pending")["value"]
+        service.rest("PATCH", "pipelines/approvals", [{"approvalId": first["id"], "status": "rejected"}], as_user=KEEPER)
+        assert not gate.open()
+
+    service = protect(approve, approval_timeout=60.0)
+    resource = {"type": "endpoint", "id": service.service_connections["azureml-dev"].id}
+    service.rest("POST", "pipelines/checks/configurations", {**checks_of(service)[0], "resource": resource})
+    found = service.approvals("production", ["production"], never, ["azureml-dev"])
+    assert sorted(one.verdict for one in found) == ["pending", "rejected"]
+    assert {one["status"] for one in service.rest("GET", "pipelines/approvals")["value"]} == {"canceled", "rejected"}
 
 
 def test_branches_and_tags_are_allowed_by_pattern(protect: Any) -> None:

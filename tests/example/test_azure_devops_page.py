@@ -161,8 +161,11 @@ def test_no_one_approves_a_run_of_their_own_and_writers_queue(followed: Followed
     }
     assert set(made) == defaults
     checks = followed.sent("checks/configurations")
-    (approval,) = [one for one in checks if one["type"]["name"] == "Approval"]
-    assert approval["resource"]["name"] == "production"
+    approval, connected = [one for one in checks if one["type"]["name"] == "Approval"]
+    assert (approval["resource"]["type"], approval["resource"]["name"]) == ("environment", "production")
+    (required,) = [one for one in checks if one["type"]["name"] == "ExtendsCheck"]
+    assert connected["resource"] == required["resource"]
+    assert connected["settings"] == approval["settings"], "whichever environment a caller names, the same people are asked"
     assert approval["settings"]["requesterCannotBeApprover"] is True
     assert {one["resource"]["name"] for one in checks if one["type"]["name"] == "ExclusiveLock"} == set(made)
     ids = {one["resource"]["name"]: one["resource"]["id"] for one in checks if one["resource"]["type"] == "environment"}

@@ -748,10 +748,8 @@ def test_who_answers_environment_and_connection_has_approved_once() -> None:
     records += [{"id": id, "type": "Checkpoint.Approval", "parentId": point} for id, point in waits.items()]
 
     def given(*by: str) -> list[tuple[str, int]]:
-        value = [
-            {"id": id, "status": "approved", "lastModifiedOn": TIME, "steps": [step(by=person(who)) | {"lastModifiedOn": f"2026-11-23T1{id}:00:00Z"}]}
-            for id, who in zip(waits, by, strict=False)
-        ]  # fmt: skip
+        steps = [{**step(by=person(who)), "lastModifiedOn": f"2026-11-23T1{number}:00:00Z"} for number, who in enumerate(by, 1)]
+        value = [{"id": id, "status": "approved", "lastModifiedOn": TIME, "steps": [one]} for id, one in zip(waits, steps, strict=False)]
         answers = Answers(timeline={"records": records}, approvals={"value": value})
         found = azure_devops_approvals.Run(answers, "7", "production").approvals(gate())  # type: ignore[arg-type]
         return [(one.who, one.time.hour if one.time else 0) for one in found]

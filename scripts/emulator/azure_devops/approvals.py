@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from emulator.azure_devops import builds, environments, exceptions, models
+from emulator.azure_devops import builds, connections, environments, exceptions, models
 from emulator.azure_devops.models import Document, Project
 from emulator.errors import AzureError
 
@@ -32,12 +32,15 @@ def ask(
     approvers: Sequence[str],
     *,
     environment: str = "",
+    connection: str = "",
     instructions: str = "",
     minimum: int = 0,
     in_sequence: bool = False,
     requester_may_approve: bool = False,
 ) -> Document:
-    """Ask people to let a stage of a build begin. ``minimum`` is how many of them must approve; 0 is all of them.
+    """Ask people to let a stage of a build begin, for the check of an environment or of a service connection.
+
+    ``minimum`` is how many of them must approve; 0 is all of them.
 
     Raises 400 for approvers that cannot be.
     """
@@ -81,6 +84,7 @@ def ask(
         },
         "stage": stage,
         "environment": environment,
+        "connection": connection,
     }
     return cloud.store.put(_place(project, approval_id), "azure_devops_approval", made)
 
@@ -114,7 +118,7 @@ def query(
 
 def shown(approval: Document, expand: str = "") -> Document:
     """An approval as the REST API writes it: its steps only where ``$expand=steps`` asks for them."""
-    hidden = {"stage", "environment"}
+    hidden = {"stage", "environment", "connection"}
     steps = approval["steps"] if "steps" in expand.lower().split(",") else []
     return {name: value for name, value in approval.items() if name not in hidden} | {"steps": steps}
 
@@ -165,14 +169,13 @@ def _decide(cloud: Cloud, project: Project, who: str, update: Document) -> Docum
 
 
 def bypass(cloud: Cloud, project: Project, approval_id: str, who: str, comment: str = "", recorded: bool = True) -> Document:
-    """An administrator of the environment lets the stage begin although nobody approved. Raises 403 and 409."""
+    """An administrator of what the check is of lets the stage begin although nobody approved. Raises 403 and 409."""
     approval = need(cloud, project, approval_id)
     if approval["status"] != "pending":
         raise exceptions.already_decided(approval_id)
-    environment = next(iter(environments.listed(cloud, project, approval["environment"])), None)
-    held = environments.assignments(project, environment) if environment else []
-    if not any(one["role"]["name"] == "Administrator" and environments.holds(cloud, one["identity"]["id"], who) for one in held):
-        raise exceptions.not_administrator(who, approval["environment"])
+    if not any(environments.holds(cloud, id, who) for id in _administrators(cloud, project, approval)):
+        name = approval["connection"]
+        raise exceptions.not_administrator(who, f"service connection {name}" if name else f"environment {approval['environment']}")
     if not recorded:
         return approval
     now, me = cloud.stamp(), models.identity(who)
@@ -180,6 +183,16 @@ def bypass(cloud: Cloud, project: Project, approval_id: str, who: str, comment: 
     steps = [{**step, **said} if step["status"] in ("pending", "uninitiated") else step for step in approval["steps"]]
     changed = {**approval, "status": "skipped", "steps": steps, "lastModifiedOn": now}
     return cloud.store.put(_place(project, approval_id), "azure_devops_approval", changed)
+
+
+def _administrators(cloud: Cloud, project: Project, approval: Document) -> list[str]:
+    """The ids of who may go past a check: who made the service connection, and the project's administrators; or the environment's."""
+    if name := approval["connection"]:
+        made = connections.named(cloud, project, name)
+        return [models.identifier(f"[{project.name}]\\Project Administrators"), *([made["createdBy"]["id"]] if made else [])]
+    environment = next(iter(environments.listed(cloud, project, approval["environment"])), None)
+    held = environments.assignments(project, environment) if environment else []
+    return [one["identity"]["id"] for one in held if one["role"]["name"] == "Administrator"]
 
 
 def close(cloud: Cloud, project: Project, approval_id: str, status: str) -> Document:

@@ -216,9 +216,9 @@ def already_decided(approval: str) -> DevOpsError:
     return DevOpsError(409, "ApprovalAlreadyCompletedException", f"Approval {approval} has already been completed.", _APPROVALS)
 
 
-def not_administrator(who: str, environment: str) -> DevOpsError:
+def not_administrator(who: str, resource: str) -> DevOpsError:
     """403: a check is for the administrators of its resource to bypass."""
-    return DevOpsError(403, "AccessDeniedException", f"Access denied. {who} does not administer environment {environment}.", _CHECKS)
+    return DevOpsError(403, "AccessDeniedException", f"Access denied. {who} does not administer {resource}.", _CHECKS)
 
 
 # --- repositories ----------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from . import model
 from .agent import Agent
@@ -33,10 +33,14 @@ def check(pipeline: model.Pipeline, service: Service, agent: Agent) -> None:
         raise CannotRun(*dict.fromkeys(reasons))
 
 
-def connections(steps: Collection[model.Step], service: Service) -> list[str]:
+def named(steps: Iterable[model.Step]) -> list[str]:
+    """The names of the service connections that tasks name."""
+    return list(dict.fromkeys(step.input(key) for step in steps for key in _AZURE.get(step.task.lower(), ()) if step.input(key)))
+
+
+def connections(steps: Iterable[model.Step], service: Service) -> list[str]:
     """The ids of the service connections that tasks name: a job gets tokens for these and no others."""
-    named = [step.input(key) for step in steps for key in _AZURE.get(step.task.lower(), ()) if step.input(key)]
-    return [service.service_connections[name].id for name in dict.fromkeys(named)]
+    return [service.service_connections[name].id for name in named(steps)]
 
 
 def _reasons(pipeline: model.Pipeline, service: Service, agent: Agent) -> Iterator[str]:

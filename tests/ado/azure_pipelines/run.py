@@ -207,19 +207,20 @@ class _Runner:
         unit.state = "checking"
         self.timeline("Stage", stage.title, stage.name, self.stage_id(stage.name), "", "inProgress")
         named = dict.fromkeys(self.service.environment(job.environment).name for job in stage.jobs if job.kind == "deployment")
-        if named:
-            return self.start(lambda: self.check_stage(unit, list(named)))
+        connections = preflight.named(step for job in stage.jobs for step in job.all_steps())
+        if named or connections:
+            return self.start(lambda: self.check_stage(unit, list(named), connections))
         return self.checked(unit, [], True)
 
     def cut_off(self, unit: Unit) -> bool:
         """Whether the run was cancelled since it began."""
         return self.canceled and not unit.spared
 
-    def check_stage(self, unit: Unit, environments: list[str]) -> None:
-        """In a thread of its own: all approvals, then the locks, before the stage begins."""
+    def check_stage(self, unit: Unit, environments: list[str], connections: list[str]) -> None:
+        """In a thread of its own: all approvals, of whatever resource the stage's jobs use, then the locks, before the stage begins."""
         stage = unit.of
         assert isinstance(stage, model.Stage)
-        found = self.service.approvals(stage.name, environments, lambda: self.cut_off(unit))
+        found = self.service.approvals(stage.name, environments, lambda: self.cut_off(unit), connections)
         locks = [name for name in environments if self.service.environments[name].exclusive_lock]
         free = all(approval.verdict == "approved" for approval in found)
         free = free and self.service.locks.acquire(locks, unit, stage.lock_behavior, lambda: self.cut_off(unit))

@@ -20,7 +20,7 @@ import secrets
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -211,8 +211,11 @@ class Service:
     def timeline(self, records: list[dict[str, Any]]) -> None:
         """Records of the run's timeline that are new or changed, in the shape of `GET .../builds/{id}/timeline`."""
 
-    def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool]) -> list[Approval]:
-        """What the approvers of a stage's environments said. May wait for them, until `stop` says that the run is cancelled."""
+    def approvals(self, stage: str, environments: list[str], stop: Callable[[], bool], connections: Sequence[str] = ()) -> list[Approval]:
+        """What the approvers of a stage's environments said. May wait for them, until `stop` says that the run is cancelled.
+
+        `connections` are the names of those that the stage's jobs use; only a service that knows their checks asks for approvals there.
+        """
         return [
             Approval(approval.approver, approval.verdict, approval.comment, name)
             for name in environments
