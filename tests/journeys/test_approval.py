@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import _act
-from _gate import APPROVER, AUTHOR, INITIATOR, OWNER, Gate, Refused
+from _gate import APPROVER, AUTHOR, COLLEAGUE, INITIATOR, OWNER, Gate, Refused
 from _provision import people
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ PROMOTED = {"share": "success", "production": "success"}
 
 @pytest.fixture
 def open_to_more(world: World) -> Iterator[None]:
-    """The author is in the team that approves, too."""
-    people(world.emulator.admin, approvers=[APPROVER, AUTHOR])
+    """Somebody who wrote nothing of it is in the team that approves, too."""
+    people(world.emulator.admin, approvers=[APPROVER, COLLEAGUE])
     yield
     people(world.emulator.admin)
 
@@ -38,7 +38,7 @@ def test_production_waits_for_who_may_approve_it(world: World, released: _act.Ru
     def approve(gate: Gate) -> None:
         seen.append(gate)
         assert gate.open()
-        for who in (INITIATOR, AUTHOR, "a-stranger"):
+        for who in (INITIATOR, AUTHOR, COLLEAGUE, "a-stranger"):
             with pytest.raises(Refused):
                 gate.approve(who)
         assert gate.open()
@@ -55,7 +55,7 @@ def test_production_waits_for_who_may_approve_it(world: World, released: _act.Ru
 
 @pytest.mark.usefixtures("open_to_more")
 def test_another_member_of_the_team_may_approve(world: World, released: _act.Run) -> None:
-    assert world.promote(released.outputs["bundle_id"], approve=lambda gate: gate.approve(AUTHOR)).results == PROMOTED
+    assert world.promote(released.outputs["bundle_id"], approve=lambda gate: gate.approve(COLLEAGUE)).results == PROMOTED
 
 
 def test_who_started_the_run_may_not_approve_it(world: World, released: _act.Run) -> None:
