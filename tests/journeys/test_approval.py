@@ -88,8 +88,8 @@ def test_what_is_not_approved_does_not_begin(world: World, released: _act.Run, d
         assert words in errors[0]
 
 
-def test_no_administrator_of_github_goes_past_the_gate(world: World, released: _act.Run) -> None:
-    """Where bypassing is off, GitHub refuses; Azure DevOps has no such switch, so that it must be told afterwards."""
+def test_no_administrator_goes_past_the_gate(world: World, released: _act.Run) -> None:
+    """Where bypassing is off, GitHub refuses; Azure DevOps has no such switch, so that production's job itself stops before it writes."""
     refused: list[str] = []
 
     def approve(gate: Gate) -> None:
@@ -100,9 +100,15 @@ def test_no_administrator_of_github_goes_past_the_gate(world: World, released: _
         except Refused as refusal:
             refused.append(str(refusal))
 
-    run = world.promote(released.outputs["bundle_id"], approve=approve)
-    assert began(run) == (not refused)
+    with world.untouched("prod"):
+        run = world.promote(released.outputs["bundle_id"], approve=approve)
     assert bool(refused) == (type(world).__name__ == "World")
+    if refused:
+        assert not began(run)
+        return
+    job, step, errors = world.stop(run)
+    assert (job, step) == ("production", "Verify approval")
+    assert "an administrator started it past the gate" in errors[0]
 
 
 def test_what_the_approver_raises_ends_the_run(world: World, released: _act.Run) -> None:
