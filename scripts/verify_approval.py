@@ -227,7 +227,7 @@ def verify(project: Path, name: str, environment: str, bundle_id: str, dossier_i
     if handed:
         findings.add(approval.speaks(handed.dossier, at, bundle_id, environment))
         statements, sound = signatures(project, handed.envelopes)
-        findings.add(sound)
+        findings.add(sound, approval.behind(handed.dossier, statements))
         others = [one for one in workspace.names(project) if workspace.load(project, one).stage != "prod"]
         made, finding = approval.compiled(statements, at, bundle_id, dossier_id, environment, others)
         findings.add(finding)

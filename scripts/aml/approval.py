@@ -113,6 +113,21 @@ def accounts(written: Mapping[str, Any]) -> dict[str, str]:
 # The dossier that was approved.
 
 
+def behind(dossier: Mapping[str, Any], statements: Iterable[Statement]) -> Finding:
+    """Whether every piece of proof that a release needs and the dossier shows is among the verified statements, as it was shown."""
+    there = {
+        (plain.text(said["verb"], 60), plain.text(said["workspace"], 60), str(said["finished"]), said["verdict"] == "passed")
+        for said in (one["predicate"] for one in statements)
+    }
+    shown = [one for one in dossier["proof"] if one["required"] and one["finished"]]
+    gone = [one for one in shown if (one["verb"], one["workspace"], one["finished"], one["state"] != "failed") not in there]
+    if not gone:
+        return Finding("proof", True, f"{len(shown)} pieces, all that the dossier shows")
+    names = ", ".join(f"{one['verb']} in {one['workspace']}" for one in gone[:5])
+    says = f"the dossier shows {names}, and that is not what was handed over"
+    return Finding("proof", False, says, "find out who took it away; then begin a new run")
+
+
 def compiled(
     statements: Iterable[Statement], at: Workspace, bundle_id: str, dossier_id: str, environment: str, others: Iterable[str]
 ) -> tuple[Statement | None, Finding]:

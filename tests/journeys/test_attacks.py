@@ -424,8 +424,9 @@ def test_evidence_that_is_not_as_it_was_signed(bench: Bench, production: Job, ch
 
 
 def test_evidence_that_was_taken_away(bench: Bench, production: Job) -> None:
-    """Of what the gate asks for, and then of the dossier itself."""
+    """Of what the dossier shows, of what the gate asks for, and then of the dossier itself."""
     with bench.overwritten(*handover(bench), rewritten(lambda found: found["statements"].remove(smoke(found)))):
+        bench.refused(production, "verify_approval", "proof: the dossier shows smoke_test in dev, and that is not what was handed over")
         production.edit(GATES, "    freeze:", "    evidence: [{verb: smoke_test, workspace: dev}]\n    freeze:")
         stopped(bench, production, "verify_approval", "evidence: smoke_test in dev: expected a statement, found none")
     with bench.overwritten(*handover(bench), rewritten(lambda found: found.update(statements=[]))):

@@ -765,3 +765,19 @@ def test_an_approval_that_is_not_complete_was_passed_by() -> None:
     assert [one.skipped for one in asked(*both, **users)] == [False], "one was enough, and nobody else need decide"
     assert [(one.who, one.skipped) for one in asked(*both, status="pending", **users)][1] == ("pat@x.example", True)
     assert [(one.who, one.skipped) for one in asked(step("pending"), status="pending")] == [("somebody", True)]
+
+
+def test_proof_that_the_dossier_shows_has_to_be_there() -> None:
+    def said(verb: str, finished: str, verdict: str = "passed") -> dict[str, Any]:
+        return {"predicate": {"verb": verb, "workspace": "dev", "finished": finished, "verdict": verdict}}
+
+    def shown(verb: str, finished: str | None, state: str = "passed", *, required: bool = True) -> dict[str, Any]:
+        return {"verb": verb, "workspace": "dev", "finished": finished, "state": state, "required": required}
+
+    dossier = {"proof": [shown("smoke_test", "T1"), shown("check_gate", "T2", "expired"), shown("share_model", None, "missing"),
+                         shown("look_around", "T3", required=False)]}  # fmt: skip
+    whole = [said("smoke_test", "T1"), said("check_gate", "T2")]
+    assert approval.behind(dossier, whole).passed
+    for less in (whole[:1], [said("smoke_test", "T0"), whole[1]], [said("smoke_test", "T1", "failed"), whole[1]], []):
+        assert not approval.behind(dossier, less).passed
+    assert approval.behind({"proof": [shown("smoke_test", "T1", "failed")]}, [said("smoke_test", "T1", "failed")]).passed
