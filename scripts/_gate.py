@@ -32,6 +32,7 @@ class Gate:
     job: str
     """The job's name on GitHub, the stage's on Azure DevOps."""
     environment: str
+    """Its name; on Azure DevOps that of the service connection where only that asks for approval."""
     asked: tuple[str, ...]
     """The people and teams who may decide."""
     page: str

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 import _act
+from _gate import APPROVER, AUTHOR, INITIATOR, Gate, Refused
 from emulator import cli
 
 if TYPE_CHECKING:
@@ -43,6 +44,32 @@ def call(world: AzureDevOps, template: str, **parameters: str) -> _act.Run:
     """Run a pipeline of the project's own that extends one of the catalog's templates."""
     text = OWN % (template, "\n    ".join(f'{name}: "{value}"' for name, value in parameters.items()))
     return world.run(caller="own", event="workflow_dispatch", files={".ado/own.yml": text})
+
+
+@pytest.mark.parametrize("template", ["rollback", "release_hold"])
+@pytest.mark.parametrize("decide", [lambda gate: gate.reject(APPROVER, "not this way"), lambda gate: None], ids=["rejected", "nobody"])
+def test_another_environment_is_no_way_around_the_approval(
+    world: AzureDevOps, released: _act.Run, template: str, decide: Callable[[Gate], None]
+) -> None:
+    """One of the catalog's templates, as the check of production's connection wants it, but with an environment that asks nobody."""
+    asked: list[Gate] = []
+
+    def approve(gate: Gate) -> None:
+        asked.append(gate)
+        for who in (INITIATOR, AUTHOR):
+            with pytest.raises(Refused):
+                gate.approve(who)
+        decide(gate)
+
+    chosen = {"environment": "dev", "service_connection": "azureml-production", "workspace": "prod"}
+    if template == "release_hold":
+        chosen |= {"bundle_id": released.outputs["bundle_id"], "reason": "let it go"}
+    own = OWN % (template, "\n    ".join(f'{name}: "{value}"' for name, value in chosen.items()))
+    with world.untouched("dev", "prod"):
+        run = world.run(caller="own", event="workflow_dispatch", files={".ado/own.yml": own}, approve=approve)
+    assert [(gate.job, gate.environment, gate.asked) for gate in asked] == [(template, "azureml-production", ("release-managers",))]
+    assert not any(job.steps for job in run.jobs.values()), "no job began, so none had the identity"
+    assert not list(run.artifacts.glob("*"))
 
 
 @pytest.mark.parametrize(
