@@ -39,7 +39,9 @@ def prepare_catalog(folder: Path) -> None:
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     who = ["-c", "user.name=Demo", "-c", "user.email=demo@contoso.com"]
     for words in (["init", "-q", "-b", "main"], ["add", "-A"], [*who, "commit", "-q", "-m", "Catalog"], ["tag", "v0"]):
-        subprocess.run(["git", "-C", str(folder), *words], check=True, env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull})
+        # Of the same content it is the same commit, which a bundle names.
+        dated = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2026-01-01T00:00:00Z")
+        subprocess.run(["git", "-C", str(folder), *words], check=True, env={**os.environ, **dated, "GIT_CONFIG_GLOBAL": os.devnull})
 
 
 def run_pipeline(

@@ -97,7 +97,8 @@ def job_part(made_by: Mapping[str, Any], name: str, figures: list[Figure]) -> di
         own = [figure for figure in found if figure.run == name]
         if (own or len(found) == 1) and math.isfinite(value := (own or found)[0].value):
             chosen[metric] = value
-    return {"name": name, "content_key": jobs.content_key(made_by, name), "commit": jobs.commit(made_by), "metrics": chosen}
+    made = {"name": name, "content_key": jobs.content_key(made_by, name), "commit": jobs.commit(made_by), "metrics": chosen}
+    return {**made, "submitter": who[:250]} if (who := jobs.submitter(made_by)) else made
 
 
 def file_parts(folder: Path, release: Mapping[str, Any]) -> dict[str, str]:
@@ -136,7 +137,7 @@ def keep(client: Client, credential: TokenCredential, model: str, document: dict
     return new
 
 
-def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_folder: Path) -> str:
+def seal(folder: Path, name: str, job_name: str, model_version: str, catalog_commit: str, evidence_folder: Path) -> str:
     """Seal the bundle; its id."""
     started = evidence.now()
     at = workspace.load(folder, name)
@@ -156,7 +157,7 @@ def seal(folder: Path, name: str, job_name: str, model_version: str, evidence_fo
         "data": data_part(made_by),
         "job": job_part(made_by, job_name, metrics.of_job(client, mlflow, job_name)),
         "source": source_part(folder),
-        "catalog": {"version": VERSION},
+        "catalog": {"version": VERSION, "commit": catalog_commit or source.commit(Path(__file__).parent)},
     }
     if served_in := environment_part(client, folder, settings["deployment"], release["train"]["environments"]):
         document["environment"] = served_in
@@ -180,6 +181,7 @@ def parser() -> argparse.ArgumentParser:
     made = command.parser(__doc__)
     command.argument(made, "--job-name", required=True, help="Name of the job that made the model.")
     command.argument(made, "--model-version", required=True, help="Version of the model, an output of register_model.")
+    command.argument(made, "--catalog-commit", default="", help="Commit of the catalog, where its scripts are in no git repository.")
     evidence.argument(made)
     return made
 
@@ -187,7 +189,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Read the command line and seal the bundle."""
     given = parser().parse_args(argv)
-    ci.output("bundle_id", seal(given.project, given.workspace, given.job_name, given.model_version, given.evidence))
+    ci.output("bundle_id", seal(given.project, given.workspace, given.job_name, given.model_version, given.catalog_commit, given.evidence))
     return 0
 
 

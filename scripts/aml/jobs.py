@@ -153,6 +153,13 @@ def content_key(job: Mapping[str, Any], name: str) -> str:
     return key
 
 
+def submitter(job: Mapping[str, Any]) -> str:
+    """Who submitted it: a person, whom Azure names, or who started the run of the principal that did; '' if nobody says."""
+    created = job.get("systemData") or {}
+    by = str(created.get("createdBy") or "")
+    return by if created.get("createdByType") == "User" else marks(job).get("started_by") or by  # a person can mark a job as they like
+
+
 def commit(job: Mapping[str, Any]) -> str:
     """The commit that it was submitted from, '' if unknown."""
     found = marks(job)

@@ -15,19 +15,24 @@ def properties(project: Path) -> dict[str, str]:
     The SDK looks in the working folder instead of the project, and keeps nothing if the remote's address carries a token.
     Source: azure/ai/ml/constants/_common.py, GitProperties
     """
-    commit = _git(project, "rev-parse", "HEAD")
-    if not commit:
+    at = commit(project)
+    if not at:
         return {}
     # a CI system checks out a commit, not a branch
     branch = _git(project, "symbolic-ref", "--short", "-q", "HEAD") or ci.branch()
     found = {
         "mlflow.source.git.repoURL": without_token(_git(project, "config", "--get", "remote.origin.url")),
         "mlflow.source.git.branch": branch,
-        "mlflow.source.git.commit": commit,
+        "mlflow.source.git.commit": at,
         "azureml.git.dirty": str(bool(_git(project, "status", "--porcelain", "."))),
-        "commit": commit,
+        "commit": at,
     }
     return {name: value for name, value in found.items() if value}
+
+
+def commit(folder: Path) -> str:
+    """The commit that a folder is checked out at; '' where there is no git."""
+    return _git(folder, "rev-parse", "HEAD")
 
 
 def without_token(url: str) -> str:

@@ -80,6 +80,7 @@ MEANT = [
     *(Meant("exclusive", name, False, True, "as for train") for name in ("audit", "ledger", "export")),
     Meant("env", "AML_OUT", "${{ env.AML_EVIDENCE }}", "$(AML_EVIDENCE)", "each system's own words for a variable of setup's"),
     Meant("env", "AML_LEDGERS", "${{ runner.temp }}/ledgers", "$(Agent.TempDirectory)/ledgers", "as for AML_OUT"),
+    Meant("env", "AML_CATALOG_COMMIT", "${{ job.workflow_sha }}", None, "an agent has the catalog from git, GitHub's runner has not"),
     Meant("env", "AML_GITHUB_TOKEN", "${{ github.token }}", None, "GitHub's own token, for its own API"),
 ]  # fmt: skip
 

@@ -21,6 +21,7 @@ import yaml
 
 import _act
 import _docs
+from _gate import INITIATOR, PEOPLE
 
 if TYPE_CHECKING:
     from tests.journeys.conftest import World
@@ -77,6 +78,8 @@ def test_the_bundles_agree_in_all_that_does_not_name_the_run(twins: Twins) -> No
     for name, document in found.items():
         assert document["source"].pop("repository") == REPOSITORIES[name]
         assert document["model"].pop("digest").startswith("sha256:")
+        assert document["job"].pop("submitter") in (INITIATOR, PEOPLE[INITIATOR])
+        assert len(document["catalog"].pop("commit")) == (40 if name == "azure_devops" else 0), "act knows no job.workflow_sha"
     assert found["github"] == found["azure_devops"]
     assert found["github"]["job"]["metrics"]["roc_auc"] > 0.5
 
