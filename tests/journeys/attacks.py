@@ -224,8 +224,14 @@ class Bench:
     @property
     def asked(self) -> dict[str, Any]:
         """The last approval that the run asked for on Azure DevOps."""
+        return self.all_asked[-1]
+
+    @property
+    def all_asked(self) -> list[dict[str, Any]]:
+        """What the run asked for on Azure DevOps, oldest first: a stage asks for its environment and for its service connection."""
         found = [(order, json.loads(body)) for order, kind, body in self.rows().values() if kind == "azure_devops_approval"]
-        return max((one for one in found if one[1]["pipeline"]["owner"]["id"] == self.run), key=lambda one: one[0])[1]
+        mine = sorted((one for one in found if one[1]["pipeline"]["owner"]["id"] == self.run), key=lambda one: one[0])
+        return [approval for _, approval in mine]
 
     @property
     def project(self) -> str:
@@ -264,8 +270,9 @@ class Bench:
             ids = [one["environment"]["id"] for one in self.rest("GET", pending)]
             self.rest("POST", pending, {"environment_ids": ids, "state": "approved", "comment": comment}, who=who)
         else:
-            decision = {"approvalId": self.asked["id"], "status": "approved", "comment": comment}
-            self.rest("PATCH", "pipelines/approvals", [decision], who=who)
+            waiting = [one["id"] for one in self.all_asked if one["status"] == "pending"]
+            decisions = [{"approvalId": id, "status": "approved", "comment": comment} for id in waiting]
+            self.rest("PATCH", "pipelines/approvals", decisions, who=who)
 
     def rest(self, method: str, path: str, body: Any = None, who: str = OWNER) -> Any:
         """The system's REST API as a person; of Azure DevOps the project's."""

@@ -180,12 +180,15 @@ def test_an_approval_by_somebody_who_took_part_is_none(bench: Bench, who: str, w
         with pytest.raises(AssertionError, match=r"^(422|403) "):
             bench.approve(who)
         if bench.on_github:
-            kind, wanted, open_ = "github_environment", {"name": "production"}, {"prevent_self_review": False}
+            kind, open_ = "github_environment", {"prevent_self_review": False}
+            rows: list[dict[str, Any]] = [{"name": "production"}]
         else:
-            kind, wanted, open_ = "azure_devops_approval", {"id": bench.asked["id"]}, {"blockedApprovers": []}
-        before = bench.rewrite(kind, open_, **wanted)
+            kind, open_ = "azure_devops_approval", {"blockedApprovers": []}
+            rows = [{"id": one["id"]} for one in bench.all_asked]
+        before = [bench.rewrite(kind, open_, **wanted) for wanted in rows]
         bench.approve(who)
-        bench.rewrite(kind, {name: before[name] for name in open_}, **wanted)
+        for wanted, was in zip(rows, before, strict=True):
+            bench.rewrite(kind, {name: was[name] for name in open_}, **wanted)
     else:
         bench.approve(who)
     stopped(
@@ -201,9 +204,10 @@ def test_an_approval_by_a_bot_is_none(bench: Bench) -> None:
         review = bench.row("github_run", id=bench.run)["reviews"][-1]
         bench.rewrite("github_run", {"reviews": [{**review, "user": "release-bot[bot]"}]}, id=bench.run)
     else:
-        [step] = bench.asked["steps"]
-        bot = {**step["actualApprover"], "descriptor": "svc.cmVsZWFzZS1ib3Q", "uniqueName": "release-bot[bot]"}
-        bench.rewrite("azure_devops_approval", {"steps": [{**step, "actualApprover": bot, "lastModifiedBy": bot}]}, id=bench.asked["id"])
+        for asked in bench.all_asked:
+            [step] = asked["steps"]
+            bot = {**step["actualApprover"], "descriptor": "svc.cmVsZWFzZS1ib3Q", "uniqueName": "release-bot[bot]"}
+            bench.rewrite("azure_devops_approval", {"steps": [{**step, "actualApprover": bot, "lastModifiedBy": bot}]}, id=asked["id"])
     stopped(bench, bench.production(), "verify_approval", "found none; release-bot[bot] is no person")
 
 
