@@ -63,6 +63,7 @@ def run_pipeline(
     artifacts: Path | None = None,
     limit: float = 1200,
     watch: Callable[[_act.Event], None] = lambda event: None,
+    azure_cli: Path = AZURE_CLI,
 ) -> _act.Run:
     """Run one of the project's pipelines (a file name in .ado) to its end, as a build of the Azure DevOps that `home` emulates.
 
@@ -71,8 +72,8 @@ def run_pipeline(
     decide has `patience` seconds more. `connections` is as in the runner's service file. After `limit` seconds the run is cancelled. Raises
     _act.CannotRun, and what `approve` raised; KeyboardInterrupt once everything has ended.
     """
-    if not AZURE_CLI.exists():
-        raise _act.CannotRun(f"{AZURE_CLI.relative_to(ROOT)} is not installed; 'make install-tests' installs it")
+    if not azure_cli.exists():
+        raise _act.CannotRun(f"{azure_cli.relative_to(ROOT)} is not installed; 'make install-tests' installs it")
     folders = {"self": project, "catalog": catalog}
     described = {
         "pipeline": pipeline.removesuffix(".yml"),
@@ -85,8 +86,8 @@ def run_pipeline(
         "service_connections": connections or {},
     }
     (work / "bin").mkdir(parents=True, exist_ok=True)
-    if not (az := work / "bin" / "az").is_symlink():
-        az.symlink_to(AZURE_CLI)
+    (az := work / "bin" / "az").unlink(missing_ok=True)
+    az.symlink_to(azure_cli)
     search = f"{az.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     python = Path(getattr(sys, "_base_executable", sys.executable))
     try:

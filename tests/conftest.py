@@ -143,12 +143,14 @@ def journeys_on(nodeid: str) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that no process is left alone with it at the end.
 
-    Of the journeys on a system the attacks come last: they leave another release in production than others expect.
+    Of the journeys on a system those come first that need what the first release left, and the attacks last.
     """
 
-    def place(item: pytest.Item) -> tuple[bool, int, bool]:
+    def place(item: pytest.Item) -> tuple[bool, int, int]:
+        file, _, _ = item.nodeid.partition("::")
         system = ("", "github", "azure_devops").index(journeys_on(item.nodeid))
-        return not item.nodeid.startswith("tests/journeys/"), system, item.nodeid.startswith("tests/journeys/test_attacks.py")
+        when = {"tests/journeys/test_release.py": 0, "tests/journeys/test_attacks.py": 2}.get(file, 1)
+        return not file.startswith("tests/journeys/"), system, when
 
     items.sort(key=place)
 

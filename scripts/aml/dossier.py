@@ -205,7 +205,8 @@ def _authors(found: Range, known: Known) -> list[dict[str, Any]]:
     for commit in found.commits:
         for person in dict.fromkeys(commit.people):
             key = person.email.lower()
-            by[key] = (person, by[key][1] + 1 if key in by else 1)
+            first, count = by.get(key, (person, 0))  # by the name of their newest commit
+            by[key] = (first, count + 1)
     ordered = sorted(by.values(), key=lambda one: (-one[1], one[0].email.lower()))
     return [
         {

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "flight-delay"
 TOOLS = ROOT / ".cache" / "tools"
 RECORDING = ("Compile dossier", "Record evidence", "Share evidence")
+AZURE_CLI = Path(__file__).parent / "stand_ins" / "bin" / "az"  # of all runs but the first, and those with a connection of their own
 Watch = Callable[[_act.Event], None]
 
 
@@ -236,6 +237,7 @@ extends:
             reason={"push": "IndividualCI", "pull_request": "PullRequest", "workflow_dispatch": "Manual"}[event], parameters=inputs,
             ref=ref, approve=approve, actor=actor, patience=self.patience, connections=self.connections,
             artifacts=self.artifacts, limit=900, watch=watch,
+            azure_cli=_pipelines.AZURE_CLI if self.runs == 1 or self.connections else AZURE_CLI,
         )  # fmt: skip
 
 

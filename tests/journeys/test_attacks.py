@@ -650,13 +650,13 @@ def afterwards(promoted: Bench) -> Iterator[Bench]:
         yield promoted
 
 
-def test_of_two_promotions_at_once_the_second_has_to_begin_anew(afterwards: Bench, released: _act.Run) -> None:
+def test_of_two_promotions_at_once_the_second_has_to_begin_anew(afterwards: Bench) -> None:
     """Both were compared with the same production, and one went first."""
     second = afterwards.other
     second.approve()
-    before, now = (
-        f"bundle {one.removeprefix('sha256:')[:12]}" for one in (released.outputs["bundle_id"], afterwards.made["AML_BUNDLE_ID"])
-    )
+    [shown] = afterwards.candidate.artifacts.glob("evidence-share-*/dossier/dossier.json")
+    champion = json.loads(shown.read_text(encoding="utf-8"))["champion"]["id"]
+    before, now = (f"bundle {one.removeprefix('sha256:')[:12]}" for one in (champion, afterwards.made["AML_BUNDLE_ID"]))
     stopped(second, second.production(), "verify_approval", f"champion: expected {before}, found {now} as what production runs")
 
 

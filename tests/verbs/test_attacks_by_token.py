@@ -233,7 +233,7 @@ def _release(made: Production) -> None:
         made.bundles.append(project.bundle(factor))
         assert not project.run("share_model", bundle_id=made.bundles[-1]).refusal
     for bundle_id in made.bundles[:2]:
-        project.approved(bundle_id)
+        project.approved(bundle_id, *made.deployments)
         deployed = project.run("deploy_online", "prod", bundle_id=bundle_id).output("deployment_name")
         assert not project.run("shift_traffic", "prod", deployment_name=deployed).refusal
         made.deployments.append(deployed)
@@ -547,7 +547,7 @@ def test_the_release_does_what_the_attacks_tried(production: Production) -> None
     prod = production.project.site.clients["prod"]
     before = production.state()
     production.agent(production.connection("azureml-production", prod), ["azureml-production"])
-    production.project.approved(production.bundles[1])
+    production.project.approved(production.bundles[1], *production.deployments)
     assert not production.run("deploy_online").refusal
     assert production.run("hold_release").output("hold") == "updated"
     assert production.run("release_hold").output("hold") == "updated"
