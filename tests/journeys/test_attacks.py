@@ -586,7 +586,8 @@ def test_hostile_text_is_only_text_in_the_dossier_and_in_the_logs(at_the_gate: B
     [folder] = run.artifacts.glob("evidence-share-*/dossier")
     document = json.loads((folder / "dossier.json").read_text(encoding="utf-8"))
     assert any("<script>" in one["subject"] for one in document["people"]["commits"]["listed"])
-    assert any("alert(1)" in one["name"] for one in document["people"]["authors"]), "git itself takes < and > out of a name"
+    listed = document["people"]["commits"]["listed"]
+    assert any("alert(1)" in one["author"] for one in listed), "git itself takes < and > out of a name"
     assert any("<script>" in one["case"] for one in document["plots"]["smoke"])
     assert any("<script>" in line for one in document["changes"]["files"] for line in one["diff"] or ())
     assert any(": :stop-commands::x/a very long name" in one["name"] for one in document["changes"]["metrics"])

@@ -554,6 +554,7 @@ def test_the_release_does_what_the_attacks_tried(production: Production) -> None
     for name in ("TF_BUILD", "AML_SERVICE_CONNECTION_ID", "SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI"):
         production.monkeypatch.delenv(name)
     production.job(**CONTEXT)
+    production.project.approved(production.bundles[0], *production.deployments)
     assert production.run("shift_traffic").output("traffic") == json.dumps({production.deployments[0]: 100}, separators=(",", ":"))
     production.job(**{**CONTEXT, "job_workflow_ref": PROMOTE.replace("promote", "rollback")})
     assert production.run("roll_back").output("traffic")
