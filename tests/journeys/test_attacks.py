@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).parent))  # for the bench
 import attacks
 from attacks import PRODUCTION, SHARE
 
-from _gate import APPROVER, AUTHOR, INITIATOR
+from _gate import APPROVER, AUTHOR, COLLEAGUE, INITIATOR
 
 if TYPE_CHECKING:
     from attacks import Bench, Ended, Job
@@ -49,7 +49,7 @@ def at_the_gate(world: World, released: _act.Run, tmp_path_factory: pytest.TempP
     """A candidate that waits for its approval. Whoever wrote of it did so in bad faith."""
     made = attacks.Bench(world, tmp_path_factory.mktemp("attacks"))
     log_metric(world, released.outputs["job_name"], METRIC)
-    hostile = ["git", "-C", str(world.place / "project"), "-c", f"user.name={HOSTILE}", "-c", f"user.email={AUTHOR}@contoso.com"]
+    hostile = ["git", "-C", str(world.place / "project"), "-c", f"user.name={HOSTILE}", "-c", f"user.email={COLLEAGUE}@contoso.com"]
     subprocess.run([*hostile, "commit", "-q", "--allow-empty", "-m", f"::error::forged {HOSTILE}\n\n::error::forged"], check=True)
     before: list[Any] = []
 
@@ -586,8 +586,7 @@ def test_hostile_text_is_only_text_in_the_dossier_and_in_the_logs(at_the_gate: B
     [folder] = run.artifacts.glob("evidence-share-*/dossier")
     document = json.loads((folder / "dossier.json").read_text(encoding="utf-8"))
     assert any("<script>" in one["subject"] for one in document["people"]["commits"]["listed"])
-    listed = document["people"]["commits"]["listed"]
-    assert any("alert(1)" in one["author"] for one in listed), "git itself takes < and > out of a name"
+    assert any("alert(1)" in one["name"] for one in document["people"]["authors"]), "git itself takes < and > out of a name"
     assert any("<script>" in one["case"] for one in document["plots"]["smoke"])
     assert any("<script>" in line for one in document["changes"]["files"] for line in one["diff"] or ())
     assert any(": :stop-commands::x/a very long name" in one["name"] for one in document["changes"]["metrics"])
